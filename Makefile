@@ -1,0 +1,58 @@
+# Every target makes its own virtual environment (.venv) when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export OMP_NUM_THREADS := 1
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help demo test test-slow lint format docs bench results clean
+
+help:  ## Show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+setup: $(STAMP)  ## Make the virtual environment
+
+demo: $(STAMP)  ## Train real language models under six data mixers; table, plots and report.html in runs/demo
+	$(BIN)/mixgym compare --suite benchmarks/suites/demo.yml --out runs/demo --resume
+	@echo
+	@echo "Open runs/demo/report.html. Then try:"
+	@echo "  $(BIN)/mixgym list                                  what there is"
+	@echo "  $(BIN)/mixgym info mixgym/MicroTarget-v0            a harder environment"
+	@echo "  $(BIN)/mixgym replay runs/demo/runs/NanoPretrain-v0/natural/seed-0   re-execute a run, bit for bit"
+	@echo "  docs/tutorials/own_data.md                          your own text in minutes"
+
+test: $(STAMP)  ## Run the tests
+	$(BIN)/mixgym data build nano8
+	$(BIN)/mixgym data build core19
+	$(BIN)/python -m pytest -q -n 2
+
+test-slow: $(STAMP)  ## Run what takes longer than a unit test should
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(STAMP)  ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(STAMP)  ## Let ruff format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## Regenerate the pages made from docstrings
+	$(BIN)/python docs/generate.py
+
+bench: $(STAMP)  ## Overhead against a bare training loop, and process scaling
+	$(BIN)/python benchmarks/overhead.py
+
+results: $(STAMP)  ## Recompute benchmarks/results/foundation (about an hour on 2 cores)
+	$(BIN)/mixgym compare --suite benchmarks/suites/foundation.yml --out runs/foundation --resume
+
+clean:  ## Remove the virtual environment and the runs
+	rm -rf $(VENV) runs

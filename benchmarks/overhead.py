@@ -1,0 +1,269 @@
+"""Overhead of the environment against a bare transformers loop, and scaling over processes.
+
+    python benchmarks/overhead.py                 # all parts, a few minutes on a quiet machine
+    python benchmarks/overhead.py --parts steps   # time per LM step only
+
+Parts:
+  steps      LM steps inside the environment (uniform mixture, signals on, evaluation accounted
+             separately) against a bare loop on the same model, batches and threads. The two
+             alternate within one process; the figure is the median of the paired ratios.
+  memory     peak resident memory of a process that runs an episode against one that runs the bare
+             loop on as many batches (and evaluates nothing).
+  processes  episodes per second of two worker processes against one.
+  import     seconds of `import mixgym`, and whether torch came with it.
+  episode    seconds of one whole episode of each environment, evaluation included.
+
+Run it on an otherwise idle machine; every figure is a ratio within one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ENVIRONMENTS = {
+    "nano": "mixgym/NanoPretrain-v0",
+    "micro": "mixgym/MicroPretrain-v0",
+    "target": "mixgym/MicroTarget-v0",
+}
+OUT = Path(__file__).parent / "results" / "overhead"
+
+
+def steps(env_id: str, rounds: int, steps_per_round: int) -> dict[str, Any]:
+    """Alternate environment decisions with bare steps on the same batches."""
+    import gymnasium as gym
+    import numpy as np
+
+    import mixgym  # noqa: F401
+    from mixgym.lm.bare import BareLoop
+
+    env: Any = gym.make(
+        env_id,
+        action_map="simplex",
+        decisions=rounds + 1,
+        steps_per_decision=steps_per_round,
+        disable_env_checker=True,
+    ).unwrapped
+    env.reset(seed=0)
+    uniform = np.full(env.task.K, 1 / env.task.K, dtype=np.float32)
+    bare = BareLoop(env.run)
+    ratios, inside, outside = [], [], []
+    for index in range(rounds + 1):
+        twin = env.run.stream.__class__(
+            env.corpus, env.settings.batch_size, env.settings.context, env.run.stream.seed
+        )
+        twin.load_state_dict(env.run.stream.state_dict())
+        weights = env.action_map.to_mixture(uniform, uniform, np.random.default_rng(0))
+        batches = list(twin.batches(weights, steps_per_round))
+
+        def in_environment() -> float:
+            paid = env.ledger.accounts["reward"].seconds
+            start = time.perf_counter()
+            env.step(uniform)
+            seconds = time.perf_counter() - start
+            return seconds - (env.ledger.accounts["reward"].seconds - paid)
+
+        def in_bare_loop(batches: list[Any] = batches) -> float:
+            start = time.perf_counter()
+            bare.train(batches)
+            return time.perf_counter() - start
+
+        # Which goes first alternates too, so that neither profits from a warm cache.
+        if index % 2:
+            a = in_environment()
+            b = in_bare_loop()
+        else:
+            b = in_bare_loop()
+            a = in_environment()
+        if index:
+            ratios.append(a / b)
+            inside.append(1000 * a / steps_per_round)
+            outside.append(1000 * b / steps_per_round)
+    return {
+        "ms_per_step": median(inside),
+        "bare_ms_per_step": median(outside),
+        "ratio": median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
+        "rounds": rounds,
+    }
+
+
+MEMORY = """
+import resource, sys
+import gymnasium as gym, numpy as np, mixgym
+env = gym.make(sys.argv[1], action_map="simplex", disable_env_checker=True).unwrapped
+uniform = np.full(env.task.K, 1 / env.task.K, dtype=np.float32)
+if sys.argv[2] == "environment":
+    env.reset(seed=0)
+    for _ in range(5):
+        env.step(uniform)
+else:
+    from mixgym.lm.bare import BareLoop
+    from mixgym.lm.training import TrainingRun
+    a = env.arguments
+    steps = 5 * a.steps_per_decision
+    run = TrainingRun(env.corpus, a.model, total_steps=steps, settings=env.settings)
+    BareLoop(run, copy_model=False).train(run.stream.batches(env.task.natural, steps))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def memory(env_id: str) -> dict[str, Any]:
+    """Compare the peak resident memory of two fresh processes."""
+    peak = {}
+    for kind in ("bare", "environment"):
+        output = subprocess.run(
+            [sys.executable, "-c", MEMORY, env_id, kind],
+            check=True,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        ).stdout
+        peak[kind] = int(output.split()[-1]) / 1024
+    return {
+        "environment_MiB": peak["environment"],
+        "bare_MiB": peak["bare"],
+        "ratio": peak["environment"] / peak["bare"],
+    }
+
+
+def processes(env_id: str, episodes: int) -> dict[str, Any]:
+    """Compare the time of one worker running `episodes` episodes with two running them each."""
+    one, two = [], []
+    for _ in range(3):
+        one.append(_run_workers(env_id, episodes, 1))
+        two.append(_run_workers(env_id, episodes, 2))
+    rates = [2 * a / b for a, b in zip(one, two, strict=True)]
+    return {"one_s": median(one), "two_s": median(two), "episodes_ratio": median(rates)}
+
+
+WORKER = """
+import sys, time
+import gymnasium as gym, numpy as np, mixgym
+env = gym.make(sys.argv[1], disable_env_checker=True)
+env.reset(seed=0)
+env.step(np.zeros(env.action_space.shape, np.float32))
+print("ready", flush=True)
+sys.stdin.readline()
+for seed in range(int(sys.argv[2])):
+    env.reset(seed=seed)
+    done = False
+    while not done:
+        done = env.step(np.zeros(env.action_space.shape, np.float32))[2]
+print("done", flush=True)
+"""
+
+
+def _run_workers(env_id: str, episodes: int, workers: int) -> float:
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, env_id, str(episodes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for _ in range(workers)
+    ]
+    for worker in running:
+        assert worker.stdout is not None and worker.stdout.readline().strip() == "ready"
+    start = time.perf_counter()
+    for worker in running:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in running:
+        assert worker.stdout is not None and worker.stdout.readline().strip() == "done"
+    seconds = time.perf_counter() - start
+    for worker in running:
+        worker.communicate()
+    return seconds
+
+
+def import_seconds() -> dict[str, Any]:
+    """Time `import mixgym` in fresh processes."""
+    code = "import time; t = time.perf_counter(); import mixgym, sys; "
+    code += "print(time.perf_counter() - t, 'torch' in sys.modules)"
+    seconds, torch_loaded = [], False
+    for _ in range(7):
+        output = subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        ).stdout.split()
+        seconds.append(float(output[0]))
+        torch_loaded |= output[1] == "True"
+    return {"median_s": median(seconds[1:]), "torch_loaded": torch_loaded}
+
+
+def episode(env_id: str) -> dict[str, Any]:
+    """Time one whole episode, evaluations and the final report included."""
+    import gymnasium as gym
+    import numpy as np
+
+    import mixgym  # noqa: F401
+
+    env: Any = gym.make(env_id, disable_env_checker=True)
+    start = time.perf_counter()
+    env.reset(seed=0)
+    done = False
+    while not done:
+        done = env.step(np.zeros(env.action_space.shape, np.float32))[2]
+    episode_seconds = time.perf_counter() - start
+    env.unwrapped.report("test")
+    accounts = env.unwrapped.ledger.accounts
+    return {
+        "episode_s": episode_seconds,
+        "train_s": accounts["train"].seconds,
+        "reward_s": accounts["reward"].seconds,
+        "report_s": accounts["evaluation"].seconds,
+        "tokens_per_step": env.unwrapped.settings.batch_size * env.unwrapped.settings.context,
+    }
+
+
+def main() -> None:
+    """Measure the chosen parts, print them, and write overhead.csv."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    everything = ["import", "steps", "memory", "processes", "episode"]
+    parser.add_argument("--parts", nargs="*", choices=everything, default=everything)
+    parser.add_argument("--rounds", type=int, default=20, help="paired rounds of part `steps`")
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+
+    def add(part: str, subject: str, figures: dict[str, Any]) -> None:
+        for name, value in figures.items():
+            rows.append({"part": part, "subject": subject, "figure": name, "value": value})
+        rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
+        print(f"{part:10} {subject:8} {json.dumps(rounded)}", flush=True)
+
+    if "import" in options.parts:
+        add("import", "mixgym", import_seconds())
+    for name, env_id in ENVIRONMENTS.items():
+        if "steps" in options.parts and name != "target":
+            add("steps", name, steps(env_id, options.rounds, 20))
+        if "memory" in options.parts:
+            add("memory", name, memory(env_id))
+    if "processes" in options.parts:
+        add("processes", "nano", processes(ENVIRONMENTS["nano"], 3))
+    if "episode" in options.parts:
+        for name, env_id in ENVIRONMENTS.items():
+            add("episode", name, episode(env_id))
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (options.out / "overhead.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["part", "subject", "figure", "value"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

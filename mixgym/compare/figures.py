@@ -1,0 +1,126 @@
+"""A study's pictures, drawn from its rows and, where they are there, its run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mixgym.compare.plan import Comparison, Study
+from mixgym.compare.runfolder import METRICS, RESULT, Metrics, read_metrics
+from mixgym.compare.statistics import mean_interval, paired_differences
+from mixgym.compare.summary import CurveRow, SummaryRow
+from mixgym.plotting.curves import Curve, curves_figure
+from mixgym.plotting.forest import ForestRow, forest_figure
+from mixgym.plotting.losses import losses_figure
+from mixgym.plotting.river import rivers_figure
+from mixgym.plotting.style import save
+
+
+def draw_figures(
+    study: Study, out: Path, summary: Sequence[SummaryRow], curves: Sequence[CurveRow]
+) -> dict[str, list[tuple[Path, str]]]:
+    """Write every figure into `out`; return (file, description) lists by comparison name.
+
+    Curves and differences need only the rows; rivers and domain losses are drawn if the runs'
+    metrics are there.
+    """
+    return {
+        comparison.name: _figures(
+            study,
+            comparison,
+            out,
+            [row for row in summary if row.comparison == comparison.name],
+            [row for row in curves if row.comparison == comparison.name],
+        )
+        for comparison in study.comparisons
+    }
+
+
+def _figures(
+    study: Study,
+    comparison: Comparison,
+    out: Path,
+    summary: Sequence[SummaryRow],
+    curves: Sequence[CurveRow],
+) -> list[tuple[Path, str]]:
+    prefix = "" if study.single else f"{comparison.name}-"
+    drawn: list[tuple[Path, str]] = []
+    by_arm: dict[str, dict[int, Curve]] = {}
+    for label in comparison.labels:
+        seeds = sorted({row.seed for row in curves if row.agent == label})
+        if seeds:
+            by_arm[label] = {seed: _curve(curves, label, seed) for seed in seeds}
+    if by_arm:
+        path = out / f"{prefix}curves.png"
+        save(curves_figure(by_arm, comparison.reference, comparison.name), path)
+        drawn.append(
+            (path, "Validation objective while training: thick lines are means over the seeds.")
+        )
+    rows = _forest_rows(comparison, summary)
+    if rows:
+        path = out / f"{prefix}differences.png"
+        save(forest_figure(rows, comparison.reference, comparison.name), path)
+        drawn.append(
+            (path, "Paired differences on the test split: a dot a seed, the mean, its interval.")
+        )
+    return drawn + _run_figures(study, comparison, out, prefix)
+
+
+def _curve(rows: Sequence[CurveRow], label: str, seed: int) -> Curve:
+    own = [row for row in rows if row.agent == label and row.seed == seed]
+    return (
+        np.array([row.step for row in own], dtype=np.float64),
+        np.array([row.objective_validation_loss for row in own]),
+    )
+
+
+def _forest_rows(comparison: Comparison, summary: Sequence[SummaryRow]) -> list[ForestRow]:
+    loss = {(row.agent, row.seed): row.bits_per_byte for row in summary}
+    rows = []
+    for label in comparison.labels:
+        shared = [
+            seed
+            for seed in comparison.seeds
+            if (label, seed) in loss and (comparison.reference, seed) in loss
+        ]
+        if label == comparison.reference or not shared:
+            continue
+        differences = paired_differences(
+            [loss[label, seed] for seed in shared],
+            [loss[comparison.reference, seed] for seed in shared],
+        )
+        interval = mean_interval(differences)
+        rows.append(ForestRow(label, differences, interval.mean, interval.low, interval.high))
+    return rows
+
+
+def _run_figures(
+    study: Study, comparison: Comparison, out: Path, prefix: str
+) -> list[tuple[Path, str]]:
+    metrics: dict[str, dict[int, Metrics]] = {}
+    for label in comparison.labels:
+        for seed in comparison.seeds:
+            directory = out / study.run_directory(comparison, label, seed)
+            if (directory / RESULT).exists():
+                metrics.setdefault(label, {})[seed] = read_metrics(directory / METRICS)
+    if not metrics:
+        return []
+    names = next(iter(next(iter(metrics.values())).values())).names
+    first = min(min(seeds) for seeds in metrics.values())
+    rivers = [
+        (label, seeds[first].step, seeds[first].mixture)
+        for label, seeds in metrics.items()
+        if first in seeds
+    ]
+    path = out / f"{prefix}rivers.png"
+    save(rivers_figure(rivers, names, f"seed {first}"), path)
+    drawn = [(path, f"Mixture each arm trained on, seed {first}.")]
+    losses = {
+        label: {seed: (x.step, x.validation_loss) for seed, x in seeds.items()}
+        for label, seeds in metrics.items()
+    }
+    path = out / f"{prefix}losses.png"
+    save(losses_figure(losses, names, comparison.reference), path)
+    return [*drawn, (path, "Validation loss of each domain that the objective measures.")]

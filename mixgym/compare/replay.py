@@ -1,0 +1,144 @@
+"""Re-executing a run from its seed and actions, to see that its numbers are what it says."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixgym.compare.provenance import code_version
+from mixgym.compare.request import RunRequest
+from mixgym.compare.runfolder import (
+    CONFIG,
+    METRICS,
+    PER_DOMAIN,
+    RESULT,
+    Metrics,
+    read_actions,
+    read_metrics,
+)
+from mixgym.errors import MixgymError
+from mixgym.files import read_json
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay found: None if every number is equal bit for bit, else where it first is not.
+
+    `objective_test_loss` is the replayed one, nats a byte. `note` says if other code made the run.
+    """
+
+    difference: str | None
+    objective_test_loss: float
+    decisions: int
+    note: str
+
+
+def replay_run(directory: Path) -> Replay:
+    """Run `directory`'s actions again and compare mixtures, losses, rewards and the final result.
+
+    Only reads the folder. Raises `MixgymError` if it is not a finished run, if a file is
+    damaged, or if the corpus is no longer the one the run was made with.
+    """
+    from mixgym.compare.runner import check_corpus, make_environment
+
+    for name in (CONFIG, RESULT):
+        if not (directory / name).is_file():
+            raise MixgymError(
+                f"{directory} has no {name}: give the folder of one finished run, "
+                "as in OUT/runs/LABEL/seed-0"
+            )
+    try:
+        config, result = read_json(directory / CONFIG), read_json(directory / RESULT)
+        request = RunRequest.from_json(config)
+    except (ValueError, KeyError, TypeError) as error:
+        raise MixgymError(f"{directory}: damaged config or result ({error!r})") from error
+    actions = read_actions(directory)
+    metrics = read_metrics(directory / METRICS)
+    if len(metrics.step) != len(actions) + 1:
+        difference = f"{METRICS} has {len(metrics.step)} rows for {len(actions)} actions"
+        return Replay(difference, math.nan, 0, "")
+    env = make_environment(request, config.get("action_map"))
+    try:
+        check_corpus(env, request)
+        return _compare(env, request, actions, metrics, result)
+    finally:
+        env.close()
+
+
+def _compare(env: Any, request: RunRequest, actions: Any, metrics: Metrics, result: Any) -> Replay:
+    now = code_version()
+    note = "" if now == request.version else f"made by mixgym {request.version}, replayed by {now}"
+    info: dict[str, Any]
+    _, info = env.reset(seed=request.seed)
+    difference = _first_difference(metrics, 0, info, math.nan)
+    done, decision = False, 0
+    while difference is None and decision < len(actions):
+        if done:
+            difference = f"the episode ends after {decision} decisions, {len(actions)} are stored"
+            break
+        try:
+            _, reward, terminated, truncated, info = env.step(actions[decision])
+        except ValueError as error:
+            difference = f"decision {decision + 1}: the stored action is refused ({error})"
+            break
+        decision += 1
+        done = terminated or truncated
+        difference = _first_difference(metrics, decision, info, float(reward))
+    if difference is None and not done:
+        difference = f"the episode goes on after the {len(actions)} stored actions"
+    if difference is not None:
+        return Replay(difference, math.nan, decision, note)
+    report = env.unwrapped.report(split="test")
+    final = {
+        "objective_test_loss": report["objective_loss"],
+        "worst_domain_test_loss": report["worst_domain_loss"],
+        "final_objective_validation_loss": info["objective_loss"],
+        "steps": info["step"],
+        **{
+            f"domain_test_loss of {name}": loss
+            for name, loss in zip(env.unwrapped.task.names, report["domain_loss"], strict=True)
+        },
+    }
+    for name, value in final.items():
+        key, _, domain = name.partition(" of ")
+        stored = result.get(key)
+        if domain:
+            stored = (stored or {}).get(domain)
+        if not _equal(value, stored):
+            difference = f"{name} is {value!r}, {RESULT} says {stored!r}"
+            break
+    return Replay(difference, float(report["objective_loss"]), decision, note)
+
+
+def _first_difference(
+    metrics: Metrics, row: int, info: dict[str, Any], reward: float
+) -> str | None:
+    where = f"decision {row}" if row else "reset"
+    scalars = {
+        "step": float(info["step"]),
+        "objective_validation_loss": float(info["objective_loss"]),
+        "reward": reward,
+    }
+    for kind in PER_DOMAIN:
+        now, stored = np.asarray(info[kind], np.float64), getattr(metrics, kind)[row]
+        for name, a, b in zip(metrics.names, now, stored, strict=True):
+            if not _equal(a, b):
+                return f"{where}: {kind} of {name} is {float(a)!r}, {METRICS} says {float(b)!r}"
+    for name, value in scalars.items():
+        stored = metrics.scalars[name][row]
+        if not _equal(value, stored):
+            return f"{where}: {name} is {value!r}, {METRICS} says {float(stored)!r}"
+    return None
+
+
+def _equal(value: Any, stored: Any) -> bool:
+    """Exact equality; a number that is not finite was stored as nothing."""
+    value = float(value)
+    stored = math.nan if stored is None else float(stored)
+    if not math.isfinite(value) or not math.isfinite(stored):
+        return not math.isfinite(value) and not math.isfinite(stored)
+    return value == stored

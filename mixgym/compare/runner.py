@@ -1,0 +1,247 @@
+"""One run: an environment, an agent and a seed, executed into a folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+import mixgym  # noqa: F401  (registers the environments)
+from mixgym.agents import make_agent
+from mixgym.compare.provenance import git_revision, library_versions
+from mixgym.compare.request import RunRequest
+from mixgym.compare.runfolder import (
+    CONFIG,
+    MetricsWriter,
+    finished_result,
+    write_actions,
+    write_result,
+)
+from mixgym.errors import MixgymError
+from mixgym.files import write_json
+
+Progress = Callable[[dict[str, Any]], None]
+TIMING_STEPS = 8
+
+
+def make_environment(request: RunRequest, action_map: str | None) -> gym.Env[Any, Any]:
+    """Build a request's environment with the action map its agent wants.
+
+    The passive checker is left out: it would be timed as the environment's own overhead.
+    """
+    arguments = dict(request.env_arguments)
+    if action_map is not None:
+        arguments["action_map"] = action_map
+    return gym.make(request.env, disable_env_checker=True, **arguments)
+
+
+def check_corpus(env: gym.Env[Any, Any], request: RunRequest) -> None:
+    """Raise `MixgymError` unless the environment's corpus is the one the request names."""
+    found = env.unwrapped.corpus.hash  # type: ignore[attr-defined]
+    if found != request.corpus_hash:
+        raise MixgymError(
+            f"corpus hash is {found}, but this run was made with {request.corpus_hash}: the text "
+            "is not the same; rebuild the corpus that the run used, or start a new comparison"
+        )
+
+
+def as_action(action: Any) -> NDArray[np.float32]:
+    """An action as the float32 that is stored, so that a replay feeds the environment the same."""
+    return np.array(action, dtype=np.float32)
+
+
+def execute_run(
+    request: RunRequest,
+    directory: Path,
+    on_progress: Progress | None = None,
+    timing_steps: int = TIMING_STEPS,
+) -> dict[str, Any]:
+    """Run one episode into `directory` and return its result; a finished equal run is returned.
+
+    `on_progress` is called after reset and after every decision with decision, decisions, step
+    and objective. `timing_steps` steps of the bare training loop are timed before and after the
+    episode, on copies, so that overhead is measured under the load the run itself had; 0 skips
+    it. A diverged run finishes and says so. Raises `MixgymError` if the folder holds another
+    finished run, or if the corpus is not the request's.
+    """
+    stored = finished_result(directory, request)
+    if stored is not None:
+        return stored
+    directory.mkdir(parents=True, exist_ok=True)
+    agent = make_agent(request.agent.agent, **request.agent.arguments)
+    env = make_environment(request, agent.action_map)
+    try:
+        check_corpus(env, request)
+        write_json(directory / CONFIG, {**request.to_json(), **_context(env, agent)})
+        return _episode(request, directory, env, agent, on_progress, timing_steps)
+    finally:
+        env.close()
+
+
+def _context(env: gym.Env[Any, Any], agent: Any) -> dict[str, Any]:
+    spec = env.unwrapped.spec
+    return {
+        "action_map": agent.action_map,
+        "env_spec": json.loads(spec.to_json()) if spec is not None else None,
+        "versions": library_versions(),
+        "git": git_revision(),
+    }
+
+
+def _episode(
+    request: RunRequest,
+    directory: Path,
+    env: gym.Env[Any, Any],
+    agent: Any,
+    on_progress: Progress | None,
+    timing_steps: int,
+) -> dict[str, Any]:
+    inner: Any = env.unwrapped
+    started = time.perf_counter()
+    observation, info = env.reset(seed=request.seed)
+    agent.start(env, request.seed)
+    task = inner.task
+    setup_seconds = time.perf_counter() - started
+    bare = [_bare_milliseconds(inner, timing_steps)]
+
+    actions: list[NDArray[np.float32]] = []
+    mixtures = [np.array(info["mixture"])]
+    milliseconds: list[float] = []
+    act_seconds = episode_return = 0.0
+    writer = MetricsWriter(directory, task.names)
+    episode_started = time.perf_counter()
+    try:
+        _record(writer, 0, inner, info, math.nan, 0.0)
+        _report_progress(on_progress, 0, task.decisions, info)
+        done = False
+        while not done:
+            before = time.perf_counter()
+            action = as_action(agent.act(observation, info))
+            decided = time.perf_counter()
+            apart, step = _seconds_apart(inner), info["step"]
+            observation, reward, terminated, truncated, info = env.step(action)
+            done = terminated or truncated
+            stepped = time.perf_counter() - decided
+            act_seconds += decided - before
+            episode_return += float(reward)
+            actions.append(action)
+            mixtures.append(np.array(info["mixture"]))
+            if info["step"] > step:
+                own = stepped - (_seconds_apart(inner) - apart)
+                milliseconds.append(1000.0 * own / (info["step"] - step))
+            wall = time.perf_counter() - episode_started
+            _record(writer, len(actions), inner, info, float(reward), wall)
+            _report_progress(on_progress, len(actions), task.decisions, info)
+        writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
+    write_actions(directory, actions)
+    report = inner.report(split="test")
+    seconds = setup_seconds + time.perf_counter() - episode_started
+    bare.append(_bare_milliseconds(inner, timing_steps))
+
+    per_step = float(np.median(milliseconds)) if milliseconds else math.nan
+    bare_per_step = float(np.mean(bare))
+    result = {
+        "env": request.env,
+        "agent": request.agent.label,
+        "seed": request.seed,
+        "objective_test_loss": report["objective_loss"],
+        "worst_domain": report["worst_domain"],
+        "worst_domain_test_loss": report["worst_domain_loss"],
+        "domain_test_loss": dict(zip(task.names, report["domain_loss"], strict=True)),
+        "final_objective_validation_loss": info["objective_loss"],
+        "return": episode_return,
+        "decisions": len(actions),
+        "steps": info["step"],
+        "diverged": bool(info["diverged"]),
+        "epochs": dict(zip(task.names, info["epochs"], strict=True)),
+        "starved": [name for name, x in zip(task.names, info["starved"], strict=True) if x],
+        "mixture_movement": _movement(np.stack(mixtures)),
+        "ledger": _accounts(inner),
+        "parameters": inner.run.n_parameters,
+        "seconds": seconds,
+        "agent_act_seconds": act_seconds,
+        "ms_per_step": per_step,
+        "bare_ms_per_step": bare_per_step,
+        "overhead": per_step / bare_per_step,
+        "corpus_hash": request.corpus_hash,
+        "version": request.version,
+    }
+    write_result(directory, result)
+    return result
+
+
+def _record(
+    writer: MetricsWriter,
+    decision: int,
+    inner: Any,
+    info: dict[str, Any],
+    reward: float,
+    wall: float,
+) -> None:
+    scalars = {
+        "decision": decision,
+        "step": info["step"],
+        "objective_validation_loss": info["objective_loss"],
+        "reward": reward,
+        "train_seconds": inner.ledger.accounts["train"].seconds,
+        "wall_seconds": wall,
+    }
+    writer.append(scalars, info)
+
+
+def _report_progress(
+    on_progress: Progress | None, decision: int, decisions: int, info: dict[str, Any]
+) -> None:
+    if on_progress is not None:
+        objective = float(info["objective_loss"])
+        on_progress(
+            {
+                "decision": decision,
+                "decisions": decisions,
+                "step": int(info["step"]),
+                "objective": objective if math.isfinite(objective) else None,
+            }
+        )
+
+
+def _seconds_apart(inner: Any) -> float:
+    """Seconds spent so far on rewards and evaluation, which are no overhead of a training step."""
+    accounts = inner.ledger.accounts
+    return accounts["reward"].seconds + accounts["evaluation"].seconds
+
+
+def _bare_milliseconds(inner: Any, steps: int) -> float:
+    if steps < 1:
+        return math.nan
+    from mixgym.lm.bare import bare_milliseconds_per_step
+
+    return bare_milliseconds_per_step(inner.run, steps)
+
+
+def _accounts(inner: Any) -> dict[str, dict[str, float]]:
+    return {
+        name: {"tokens": x.tokens, "flops": x.flops, "seconds": x.seconds}
+        for name, x in inner.ledger.accounts.items()
+    }
+
+
+def _movement(mixtures: NDArray[np.float64]) -> float:
+    """Mean total-variation distance between the mixtures of successive decisions, 0 to 1.
+
+    `mixtures` has shape (decisions + 1, K); its first row, the mixture at reset, is not an
+    agent's choice and is left out. Zero means a constant mixture.
+    """
+    chosen = mixtures[1:]
+    if len(chosen) < 2:
+        return 0.0
+    return float(0.5 * np.abs(np.diff(chosen, axis=0)).sum(axis=1).mean())

@@ -1,0 +1,230 @@
+"""Running a study: check everything, execute what is missing, write tables, plots and report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from mixgym.compare.plan import Comparison, Study, merge, seed_range
+from mixgym.compare.pool import Failure, Job, check_workers, run_pool
+from mixgym.compare.progress import StudyProgress
+from mixgym.compare.request import AgentSpec
+from mixgym.compare.runfolder import RESULT, finished_result
+from mixgym.compare.summary import (
+    CURVES,
+    SUMMARY,
+    CurveRow,
+    SummaryRow,
+    collect,
+    read_rows,
+    write_rows,
+)
+from mixgym.compare.table import arms, rich_tables
+from mixgym.errors import MixgymError
+from mixgym.files import read_json, write_json
+
+CONFIG = "config.json"
+_LOCK = ".lock"
+TIMING_STEPS = 8
+
+
+class StudyInterrupted(MixgymError):
+    """Ctrl-C: finished runs are kept, the message says how to go on."""
+
+
+class RunsFailed(MixgymError):
+    """Some runs failed; the message names each with its error. The others are in the report."""
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study produced: its definition, its rows, and where the report is."""
+
+    study: Study
+    summary: list[SummaryRow]
+    curves: list[CurveRow]
+    report: Path
+
+
+def compare(
+    env: str,
+    agents: Sequence[str | AgentSpec | Mapping[str, Any]],
+    *,
+    out: str | Path,
+    seeds: int | Sequence[int] = 3,
+    env_arguments: Mapping[str, Any] | None = None,
+    reference: str | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> StudyResult:
+    """Compare agents on one environment with paired seeds; the Python form of `mixgym compare`.
+
+    Args:
+        env: environment id; `mixgym/` may be left out.
+        agents: names, `LABEL=NAME:{...}` texts, mappings (`label`, `agent`, `arguments`) or
+            `AgentSpec`s.
+        out: folder for everything; must be empty or missing unless `resume`.
+        seeds: number of seeds (0, 1, ...) or the seeds.
+        env_arguments: JSON-plain keyword arguments of the environment.
+        reference: label the others are compared to; the first agent if left out.
+        workers: processes; one a CPU if left out.
+        resume: go on with the study in `out`. Agents and seeds may be added.
+        console: where progress goes; standard error if left out.
+
+    Raises:
+        MixgymError: bad input (before anything runs), a folder in use or of another study,
+            failed runs (`RunsFailed`, after the report is written), Ctrl-C (`StudyInterrupted`).
+    """
+    specs = tuple(
+        agent if isinstance(agent, AgentSpec) else AgentSpec.from_json(agent) for agent in agents
+    )
+    asked = Comparison(
+        env, specs, seed_range(seeds), dict(env_arguments or {}), reference=reference or ""
+    )
+    study = Study(asked.name, (asked,))
+    return run_study(
+        study,
+        Path(out),
+        workers=workers,
+        resume=resume,
+        keep_reference=reference is None,
+        console=console,
+    )
+
+
+def run_study(
+    study: Study,
+    out: Path,
+    *,
+    workers: int | None = None,
+    resume: bool = False,
+    keep_reference: bool = False,
+    timing_steps: int = TIMING_STEPS,
+    console: Console | None = None,
+) -> StudyResult:
+    """Execute what is missing of `study` in `out`, then write its tables, plots and report.
+
+    See `compare` for the arguments; `keep_reference` keeps a resumed study's reference.
+    """
+    console = console or Console(stderr=True)
+    check_workers(workers)
+    stored = _stored_study(out, resume)
+    study = _prepared(study, console)
+    if stored is not None:
+        study = merge(stored, study, keep_reference)
+        # Arms that only the stored study has must still be able to start on this machine.
+        study = _prepared(study, console) if study != stored else study
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / _LOCK, timeout=0):
+            write_json(out / CONFIG, study.to_json())
+            failures = _execute(study, out, workers, timing_steps, console)
+            result = redraw(out)
+    except Timeout:
+        raise MixgymError(
+            f"another mixgym compare is writing to {out}; wait for it, or choose another --out"
+        ) from None
+    if failures:
+        listed = "\n\n".join(_describe(failure) for failure in failures)
+        raise RunsFailed(
+            f"{len(failures)} of {len(study.requests())} runs failed:\n\n{listed}\n\n"
+            f"The others are in {result.report}. Mend the cause and rerun with --resume."
+        )
+    return result
+
+
+def _prepared(study: Study, console: Console) -> Study:
+    from mixgym.compare.validate import prepare
+
+    return prepare(study, lambda text: console.print(text, style="dim", highlight=False))
+
+
+def _stored_study(out: Path, resume: bool) -> Study | None:
+    """The study that `out` holds, None if it is a fresh folder."""
+    if out.exists() and not out.is_dir():
+        raise MixgymError(f"{out} is a file: give a folder as --out")
+    content = [path for path in out.iterdir() if path.name != _LOCK] if out.exists() else []
+    if not content:
+        return None
+    if not resume:
+        raise MixgymError(
+            f"{out} is not empty: pass --resume to go on with what it holds, or another --out"
+        )
+    return read_study(out)
+
+
+def read_study(out: Path) -> Study:
+    """The study whose folder `out` is; `MixgymError` if it is none."""
+    try:
+        return Study.from_json(read_json(out / CONFIG))
+    except FileNotFoundError:
+        raise MixgymError(
+            f"{out} has no {CONFIG}, so it is not the --out of a comparison; choose another folder"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise MixgymError(f"{out / CONFIG} is damaged: {error}") from error
+
+
+def _execute(
+    study: Study, out: Path, workers: int | None, timing_steps: int, console: Console
+) -> list[Failure]:
+    jobs, done = [], 0
+    for comparison, request in study.requests():
+        directory = out / study.run_directory(comparison, request.agent.label, request.seed)
+        if finished_result(directory, request) is None:
+            jobs.append(Job(request, directory, timing_steps))
+        else:
+            done += 1
+    total = done + len(jobs)
+    if not jobs:
+        console.print(f"all {total} runs are finished already", style="dim", highlight=False)
+        return []
+    try:
+        with StudyProgress(console, total, done) as progress:
+            return run_pool(jobs, workers, progress)
+    except KeyboardInterrupt:
+        finished = done + sum((job.directory / RESULT).exists() for job in jobs)
+        raise StudyInterrupted(
+            f"interrupted: {finished} of {total} runs are finished and kept in {out}; "
+            "rerun the same command with --resume to go on"
+        ) from None
+
+
+def redraw(out: Path) -> StudyResult:
+    """Write summary.csv, curves.csv, figures and report.html anew from what `out` holds.
+
+    Without run folders (as in committed results) the two CSV files are read instead of written.
+    """
+    from mixgym.compare.figures import draw_figures
+    from mixgym.compare.report import write_report
+
+    study = read_study(out)
+    if (out / "runs").is_dir():
+        summary, curves = collect(study, out)
+        write_rows(out / SUMMARY, summary, SummaryRow)
+        write_rows(out / CURVES, curves, CurveRow)
+    else:
+        summary = read_rows(out / SUMMARY, SummaryRow)
+        curves = read_rows(out / CURVES, CurveRow)
+    figures = draw_figures(study, out, summary, curves)
+    return StudyResult(study, summary, curves, write_report(study, out, summary, figures))
+
+
+def print_tables(result: StudyResult, console: Console) -> None:
+    """Print each comparison's table."""
+    for comparison in result.study.comparisons:
+        table = arms(comparison, result.summary)
+        if table:
+            for part in rich_tables(comparison, table, console.width):
+                console.print(part)
+
+
+def _describe(failure: Failure) -> str:
+    request = failure.job.request
+    return f"{request.env} {request.agent.label} seed {request.seed}: {failure.error.strip()}"

@@ -1,0 +1,110 @@
+"""Finding out before the first training step whether a study can run at all."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
+
+import mixgym  # noqa: F401  (registers the environments)
+from mixgym.agents import make_agent
+from mixgym.compare.plan import Comparison, Study
+from mixgym.compare.provenance import code_version
+from mixgym.errors import MixgymError, unknown_name
+
+
+def environment_id(name: str) -> str:
+    """A registered id; `mixgym/` may be left out. `module:id` imports the module first.
+
+    Raises `UnknownNameError` with the closest of mixgym's ids.
+    """
+    module, colon, rest = name.rpartition(":")
+    if colon:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise MixgymError(
+                f"environment {name!r}: cannot import {module!r} ({error})"
+            ) from error
+    for candidate in (rest, f"mixgym/{rest}"):
+        if candidate in gym.registry:
+            return f"{module}:{candidate}" if colon else candidate
+    known = [name for name in gym.registry if name.startswith("mixgym/")]
+    short = rest if "/" in rest else f"mixgym/{rest}"
+    raise unknown_name("environment", short, known)
+
+
+def environment_class(env_id: str) -> Any:
+    """The callable an environment is made with; imports its module."""
+    creator = gym.registry[env_id.rpartition(":")[2]].entry_point
+    return load_env_creator(creator) if isinstance(creator, str) else creator
+
+
+def _build_corpus(env_id: str, arguments: Mapping[str, Any]) -> None:
+    """Check an environment's arguments and build its corpus, showing progress if it is missing.
+
+    mixgym's own environments know their arguments; of others only the signature is checked.
+    """
+    from mixgym.corpus import load_corpus
+    from mixgym.envs.pretrain import PretrainEnv
+
+    creator = environment_class(env_id)
+    if inspect.isclass(creator) and issubclass(creator, PretrainEnv):
+        a = creator.DEFAULTS.updated({k: v for k, v in arguments.items() if k != "render_mode"})
+        load_corpus(
+            a.corpus, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit, progress=True
+        )
+        return
+    parameters = inspect.signature(creator).parameters
+    if not any(x.kind is inspect.Parameter.VAR_KEYWORD for x in parameters.values()):
+        for key in arguments:
+            if key not in parameters:
+                raise unknown_name(f"argument of {env_id}", key, parameters)
+
+
+def prepare(study: Study, say: Callable[[str], None] = lambda text: None) -> Study:
+    """Check every part of `study` for real, build its corpora, and fill in hashes and version.
+
+    Each environment is built and reset once for every action map its agents want, and every
+    agent is started on it, so that a misspelt domain in the last arm's schedule fails now and
+    not in an hour. Raises `MixgymError` or `ValueError` naming what is wrong.
+    """
+    comparisons = [replace(c, env=environment_id(c.env)) for c in study.comparisons]
+    for comparison in comparisons:
+        _build_corpus(comparison.env, comparison.env_arguments)
+        for spec in comparison.agents:
+            make_agent(spec.agent, **spec.arguments)
+    checked = []
+    for comparison in comparisons:
+        say(f"checking {comparison.env} with {', '.join(comparison.labels)}")
+        checked.append(replace(comparison, corpus_hash=_try_out(comparison)))
+    return replace(study, comparisons=tuple(checked), version=code_version())
+
+
+def _try_out(comparison: Comparison) -> str:
+    """Start every agent of a comparison on a fresh environment; return the corpus hash."""
+    agents = {spec.label: make_agent(spec.agent, **spec.arguments) for spec in comparison.agents}
+    corpus_hash = ""
+    # A dict keeps the order, so that errors come in the order of the arms.
+    for action_map in dict.fromkeys(agent.action_map for agent in agents.values()):
+        arguments = dict(comparison.env_arguments)
+        if action_map is not None:
+            arguments["action_map"] = action_map
+        env = gym.make(comparison.env, disable_env_checker=True, **arguments)
+        try:
+            corpus_hash = env.unwrapped.corpus.hash  # type: ignore[attr-defined]
+            env.reset(seed=comparison.seeds[0])
+            for label, agent in agents.items():
+                if agent.action_map == action_map:
+                    try:
+                        agent.start(env, comparison.seeds[0])
+                    except (MixgymError, ValueError) as error:
+                        raise MixgymError(f"agent {label!r}: {error}") from error
+        finally:
+            env.close()
+    return corpus_hash

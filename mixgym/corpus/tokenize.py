@@ -1,0 +1,121 @@
+"""Turning a corpus's text files into token files, streamed, beside the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from filelock import FileLock
+
+from mixgym.corpus.build import text_path
+from mixgym.corpus.cache import damaged, writing
+from mixgym.corpus.progress import Reporter
+from mixgym.corpus.split import SPLITS
+from mixgym.corpus.tokenizers import SubwordTokenizer, bpe_size, hugging_face, read_bpe, train_bpe
+from mixgym.corpus.tokens import TokenFile
+from mixgym.corpus.wheels import sha256_of
+from mixgym.files import atomic_path, read_json, write_json
+
+_BATCH = 256
+_CHUNK = 1 << 20
+
+
+def subword_tokenizer(
+    name: str, folder: Path, domains: tuple[str, ...], report: Reporter
+) -> SubwordTokenizer:
+    """The tokenizer called `name`; a BPE is trained on all `domains` of the corpus in `folder`
+    the first time."""
+    if bpe_size(name) is None:
+        return hugging_face(name.removeprefix("hf:"))
+    path = folder / "tokens" / name / "tokenizer.json"
+    with writing(folder):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not path.exists():
+                report.start(0, f"training {name}")
+                trained = train_bpe(name, [text_path(folder, d, "train") for d in domains])
+                with atomic_path(path) as temporary:
+                    temporary.write_text(trained.backend.to_str(), encoding="utf-8")
+    return read_bpe(name, path)
+
+
+def token_files(
+    folder: Path,
+    name: str,
+    tokenizer: SubwordTokenizer,
+    texts: dict[str, TokenFile],
+    report: Reporter,
+    *,
+    corpus: str,
+) -> dict[str, TokenFile]:
+    """Token files of domain `name`, made from its text files if they are not there yet.
+
+    A sidecar JSON keeps each file's size and hash, and the hash of the text it was made from.
+    `corpus` is the corpus's name, for errors.
+    """
+    target = folder / "tokens" / tokenizer.id
+    sidecar = target / f"{name}.json"
+    with writing(folder):
+        target.mkdir(parents=True, exist_ok=True)
+        with FileLock(target / ".lock"):
+            if not sidecar.exists() or not _current(read_json(sidecar), tokenizer, texts):
+                report.doing(f"tokenizing {name}")
+                facts = {split: _write(tokenizer, target, name, texts[split]) for split in SPLITS}
+                write_json(sidecar, {"tokenizer": tokenizer.hash, "splits": facts})
+    facts = read_json(sidecar)["splits"]
+    files = {}
+    for split in SPLITS:
+        path = target / f"{name}.{split}.bin"
+        tokens = facts[split]["tokens"]
+        width = 2 if tokenizer.dtype == "uint16" else 4
+        if not path.exists() or path.stat().st_size != tokens * width:
+            raise damaged(path, corpus, tokenizer.id)
+        files[split] = TokenFile(
+            path=path,
+            dtype=tokenizer.dtype,
+            sha256=facts[split]["sha256"],
+            tokens=tokens,
+            bytes=texts[split].bytes,
+            documents=texts[split].documents,
+            separator=tokenizer.separator,
+            text=texts[split].path,
+        )
+    return files
+
+
+def _current(facts: dict, tokenizer: SubwordTokenizer, texts: dict[str, TokenFile]) -> bool:
+    return facts["tokenizer"] == tokenizer.hash and all(
+        facts["splits"][split]["text_sha256"] == texts[split].sha256 for split in SPLITS
+    )
+
+
+def _write(tokenizer: SubwordTokenizer, target: Path, name: str, text: TokenFile) -> dict:
+    split = text.path.name.split(".")[-2]
+    path = target / f"{name}.{split}.bin"
+    count = 0
+    with atomic_path(path) as temporary, temporary.open("wb") as out, text.path.open("rb") as file:
+        batch: list[str] = []
+        for document in _documents(file):
+            batch.append(document.decode("utf-8"))
+            if len(batch) == _BATCH:
+                count += _flush(tokenizer, batch, out)
+        count += _flush(tokenizer, batch, out)
+    return {"tokens": count, "sha256": sha256_of(path), "text_sha256": text.sha256}
+
+
+def _flush(tokenizer: SubwordTokenizer, batch: list[str], out: BinaryIO) -> int:
+    written = 0
+    end = tokenizer.separator.to_bytes(2 if tokenizer.dtype == "uint16" else 4, "little")
+    for ids in tokenizer.encode_batch(batch):
+        out.write(ids.astype(f"<{ids.dtype.str[1:]}").tobytes() + end)
+        written += len(ids) + 1
+    batch.clear()
+    return written
+
+
+def _documents(file: BinaryIO) -> Iterator[bytes]:
+    rest = b""
+    while chunk := file.read(_CHUNK):
+        *whole, rest = (rest + chunk).split(b"\0")
+        yield from whole

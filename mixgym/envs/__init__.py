@@ -1,0 +1,1 @@
+"""Gymnasium environments around language-model training runs; see `registration` for the ids."""

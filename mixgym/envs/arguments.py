@@ -1,0 +1,98 @@
+"""The arguments every training environment takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from mixgym.errors import unknown_name
+from mixgym.lm.settings import PRESETS, Settings
+
+TRAINING_ARGUMENTS: tuple[str, ...] = tuple(item.name for item in fields(Settings))
+
+
+@dataclass(frozen=True)
+class EnvironmentArguments:
+    """Arguments of `gym.make`; all JSON-plain, so that an `EnvSpec` round-trips.
+
+    Besides these, every field of `lm.settings.Settings` (`learning_rate`, `batch_size`, `context`,
+    `precision`, `threads`, ...) is an argument and replaces the preset's value.
+
+    Attributes:
+        corpus: registered corpus (`mixgym data list`), or `"files:FOLDER"` for your own text.
+        domains: subset and order of its domains; all by default.
+        limit: cap on a domain's training text in bytes, `{"recipes": 120_000}`.
+        tokenizer: `"bytes"`, `"bpe-4096"`, `"hf:NAME_OR_PATH"`.
+        model: preset, `AutoConfig` mapping, or local checkpoint directory.
+        decisions: decisions in an episode.
+        steps_per_decision: optimiser steps between decisions; the budget is their product.
+        objective: whose validation loss counts: `"mean"` (all domains), a domain, a group, a list
+            of either, or `{domain: weight}`.
+        groups: named sets of domains for objectives and named mixtures.
+        reward: reward term, or `{term: weight}`.
+        action_map: `"softmax"`, `"ilr"`, `"delta"`, `"dirichlet"` or `"simplex"`.
+        action_arguments: of the map, `{"scale": 5.0}`.
+        observation: named set, or `{"domain": [...], "layer": [...], "scalar": [...]}`.
+        validation: validation losses measured at each decision: `"objective"`, `"all"` or
+            `"reward"` (only what the reward terms need).
+        evaluation_windows: validation windows a domain at each decision.
+        report_windows: windows a domain in reports.
+        evaluation_seed: selects the held-out windows; not the run's seed.
+        divergence_penalty: a diverged run ends with the reward `-divergence_penalty`.
+        corpus_hash: if given, the corpus must have this content hash.
+        training: training arguments that replace the preset's (filled from the keywords).
+    """
+
+    corpus: str = "nano8"
+    domains: Sequence[str] | None = None
+    limit: Mapping[str, int] | None = None
+    tokenizer: str = "bytes"
+    model: Any = "nano"
+    decisions: int = 20
+    steps_per_decision: int = 10
+    objective: Any = "mean"
+    groups: Mapping[str, Sequence[str]] | None = None
+    reward: Any = "progress"
+    action_map: str = "softmax"
+    action_arguments: Mapping[str, Any] | None = None
+    observation: Any = "default"
+    validation: str = "objective"
+    evaluation_windows: int = 64
+    report_windows: int = 256
+    evaluation_seed: int = 0
+    divergence_penalty: float = 5.0
+    corpus_hash: str | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("decisions", "steps_per_decision", "evaluation_windows", "report_windows"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+        if self.validation not in ("objective", "all", "reward"):
+            raise unknown_name("validation", self.validation, ["objective", "all", "reward"])
+        if not (0 <= self.divergence_penalty < float("inf")):
+            raise ValueError(
+                f"divergence_penalty must be finite and not negative, got "
+                f"{self.divergence_penalty!r}"
+            )
+
+    def updated(self, arguments: Mapping[str, Any]) -> EnvironmentArguments:
+        """Return a copy with some arguments replaced (`UnknownNameError` for an unknown one)."""
+        own = [item.name for item in fields(self) if item.name != "training"]
+        training = dict(self.training)
+        changed: dict[str, Any] = {}
+        for name, value in arguments.items():
+            if name in own:
+                changed[name] = value
+            elif name in TRAINING_ARGUMENTS:
+                training[name] = value
+            else:
+                raise unknown_name("argument", name, [*own, *TRAINING_ARGUMENTS])
+        return replace(self, **changed, training=training)
+
+    def training_settings(self) -> Settings:
+        """Return the model preset's settings with the given training arguments on top."""
+        preset = PRESETS.get(self.model) if isinstance(self.model, str) else None
+        return (preset.settings if preset else Settings()).updated(self.training)

@@ -1,0 +1,45 @@
+"""Errors that name the offending value and say what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MixgymError(Exception):
+    """Base of every error mixgym raises on purpose."""
+
+
+class UnknownNameError(MixgymError, ValueError):
+    """A name (corpus, domain, agent, model, argument, ...) that nothing is registered under."""
+
+
+class CorpusError(MixgymError):
+    """A corpus could not be built, found or trusted."""
+
+
+class CheckpointError(MixgymError):
+    """A checkpoint is damaged, or belongs to another corpus or configuration."""
+
+
+class MissingExtraError(MixgymError, ImportError):
+    """An optional library is needed; the message names the extra that installs it."""
+
+
+def unknown_name(kind: str, name: object, known: Iterable[str]) -> UnknownNameError:
+    """Build the error for an unregistered `name`, suggesting the closest known one.
+
+    >>> print(unknown_name("agent", "unifrom", ["uniform", "natural"]))
+    unknown agent 'unifrom': did you mean 'uniform'? Known: natural, uniform
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return UnknownNameError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(names) or 'none'}")
+
+
+def missing_extra(library: str, extra: str, purpose: str) -> MissingExtraError:
+    """Build the error for an optional `library` that is not installed."""
+    return MissingExtraError(
+        f"{purpose} needs {library}, which is not installed: pip install 'mixgym[{extra}]'"
+    )

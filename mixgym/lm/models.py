@@ -1,0 +1,96 @@
+"""Causal language models by preset, configuration or local checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mixgym.errors import MixgymError, unknown_name
+from mixgym.lm.settings import PRESETS
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+ModelSpec = str | Mapping[str, Any]
+
+
+def model_config(spec: ModelSpec, vocab_size: int, context: int) -> PretrainedConfig:
+    """Return the `transformers` configuration that `spec` stands for.
+
+    Args:
+        spec: a preset's name (`mixgym list` shows them), a mapping of `AutoConfig` arguments with
+            its `model_type` (`{"model_type": "llama", "hidden_size": 64, ...}`), or a local
+            directory with a checkpoint.
+        vocab_size: the corpus tokenizer's; it replaces the configuration's unless a checkpoint
+            fixes it.
+        context: tokens of a training sequence; the model must be able to hold it.
+
+    Raises:
+        UnknownNameError: no such preset, and no such directory.
+        MixgymError: a mapping without `model_type`, or with arguments the type refuses; a
+            checkpoint with too small a vocabulary or context.
+    """
+    from transformers import AutoConfig
+
+    if isinstance(spec, str) and spec not in PRESETS:
+        if not Path(spec, "config.json").is_file():
+            raise unknown_name("model", spec, PRESETS)
+        config = AutoConfig.from_pretrained(spec, local_files_only=True)
+        if config.vocab_size < vocab_size:
+            raise MixgymError(
+                f"the checkpoint {spec!r} has {config.vocab_size} tokens, the corpus's tokenizer "
+                f"{vocab_size}: build the corpus with the checkpoint's own tokenizer "
+                f"(tokenizer='hf:{spec}')"
+            )
+    else:
+        arguments = dict(PRESETS[spec].config) if isinstance(spec, str) else dict(spec)
+        try:
+            model_type = arguments.pop("model_type")
+        except KeyError:
+            raise MixgymError(
+                f"the model {spec!r} names no model_type: add one, for example "
+                "{'model_type': 'gpt_neox', 'hidden_size': 64, ...}"
+            ) from None
+        arguments.setdefault("max_position_embeddings", context)
+        arguments["vocab_size"] = vocab_size
+        try:
+            config = AutoConfig.for_model(model_type, **arguments)
+        except (ValueError, TypeError) as error:
+            raise MixgymError(f"transformers refuses the model {spec!r}: {error}") from error
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and longest < context:
+        raise MixgymError(
+            f"the model holds {longest} tokens, a sequence has {context}: lower the context or "
+            "raise max_position_embeddings"
+        )
+    return config
+
+
+def build_model(spec: ModelSpec, config: PretrainedConfig, seed: int) -> PreTrainedModel:
+    """Build the model: weights from the checkpoint if `spec` is one, else initialised by `seed`.
+
+    The global random state is left as it was.
+    """
+    from transformers import AutoModelForCausalLM
+
+    from mixgym.lm.threads import private_rng
+
+    with private_rng(seed):
+        if isinstance(spec, str) and spec not in PRESETS:
+            model = AutoModelForCausalLM.from_pretrained(
+                spec, config=config, local_files_only=True
+            ).float()
+        else:
+            model = AutoModelForCausalLM.from_config(config)
+    return model
+
+
+#: Name patterns of the matrices whose norms are signals, by architecture: the MLP's output.
+MLP_OUTPUT_PATTERNS: tuple[str, ...] = (
+    r"mlp\.dense_4h_to_h\.weight$",
+    r"mlp\.down_proj\.weight$",
+    r"mlp\.c_proj\.weight$",
+    r"mlp\.fc_out\.weight$",
+    r"\.fc2\.weight$",
+)

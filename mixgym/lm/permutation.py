@@ -1,0 +1,56 @@
+"""A seeded permutation of `range(n)` that needs no table."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ROUNDS = 6
+
+
+def stable_key(*parts: object) -> int:
+    """Return a 64-bit integer that depends on `parts` alone (not on the process or its hash seed)."""
+    text = "\x1f".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
+
+
+def permute(index: NDArray[np.int64] | int, n: int, key: int) -> NDArray[np.int64]:
+    """Map positions in `range(n)` through the permutation that `key` selects.
+
+    A Feistel network over the next even power of two, walked along its cycles until the value
+    falls below `n`: every position is hit exactly once, in O(1) memory, so that a domain of any
+    size is shuffled without a table and any position can be resumed.
+
+    Args:
+        index: positions, each in [0, n).
+        n: size of the permuted range, at least 1.
+        key: 64-bit integer; another key is another permutation.
+
+    Returns:
+        int64 array of the shape of `index`.
+    """
+    value = np.atleast_1d(np.asarray(index, dtype=np.uint64)).copy()
+    if n < 1 or (value >= n).any():
+        raise ValueError(f"positions must lie in [0, {n}), got {index!r}")
+    half = max(1, (max(n - 1, 1).bit_length() + 1) // 2)
+    mask = np.uint64((1 << half) - 1)
+    shift = np.uint64(half)
+    keys = [np.uint64(stable_key(key, r)) for r in range(_ROUNDS)]
+    outside = np.ones(len(value), dtype=bool)
+    while outside.any():
+        left, right = value[outside] >> shift, value[outside] & mask
+        for round_key in keys:
+            left, right = right, left ^ (_mix(right ^ round_key) & mask)
+        value[outside] = (left << shift) | right
+        outside = value >= n
+    return value.astype(np.int64)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    # A 64-bit finaliser (two multiply-xorshift rounds); overflow wraps, as intended.
+    with np.errstate(over="ignore"):
+        x = (x ^ (x >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+        x = (x ^ (x >> np.uint64(33))) * np.uint64(0xC4CEB9FE1A85EC53)
+    return x ^ (x >> np.uint64(33))

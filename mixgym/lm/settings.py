@@ -1,0 +1,134 @@
+"""Presets and settings of a training run; plain data, nothing heavy imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from mixgym.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a language model is trained; every field is an argument of the environments.
+
+    Attributes:
+        context: tokens predicted in a sequence.
+        batch_size: sequences in an optimiser step.
+        learning_rate: AdamW's peak.
+        warmup_steps: steps of linear warm-up; constant afterwards.
+        final_decay: share of the budget, at its end, over which the learning rate falls linearly
+            to zero; 0 (default) keeps it constant, so that steps-to-target is not an artefact of
+            a schedule that knows the horizon.
+        weight_decay: AdamW's, on matrices only.
+        betas: AdamW's moment coefficients.
+        clip: largest global gradient norm.
+        precision: `"fp32"`, `"bf16"` (autocast) or `"auto"` (bf16 where the device has native
+            bf16 matrix units and the model's width is at least 128, else fp32).
+        threads: torch threads the run is pinned to.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"`, ...
+        loss_decay: coefficient of the running mean `train_loss` per optimiser step that sampled
+            the domain.
+        layers: regular expression of the weight matrices whose norms are signals; empty for the
+            MLP output matrices.
+    """
+
+    context: int = 128
+    batch_size: int = 16
+    learning_rate: float = 3e-3
+    warmup_steps: int = 50
+    final_decay: float = 0.0
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip: float = 1.0
+    precision: str = "fp32"
+    threads: int = 1
+    device: str = "cpu"
+    loss_decay: float = 0.9
+    layers: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("context", "batch_size", "threads"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate!r}")
+        if self.warmup_steps < 0 or self.weight_decay < 0 or not self.clip > 0:
+            raise ValueError(
+                "warmup_steps and weight_decay must not be negative and clip must be positive, got "
+                f"{self.warmup_steps!r}, {self.weight_decay!r}, {self.clip!r}"
+            )
+        if not 0 <= self.final_decay <= 1 or not 0 <= self.loss_decay < 1:
+            raise ValueError(
+                "final_decay must lie in [0, 1] and loss_decay in [0, 1), got "
+                f"{self.final_decay!r} and {self.loss_decay!r}"
+            )
+        if self.precision not in ("fp32", "bf16", "auto"):
+            raise unknown_name("precision", self.precision, ["fp32", "bf16", "auto"])
+        object.__setattr__(self, "betas", tuple(self.betas))
+
+    def learning_rate_at(self, step: int, total_steps: int) -> float:
+        """Learning rate of the 0-based optimiser `step` of a budget of `total_steps`."""
+        rate = self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup_steps))
+        decay_steps = self.final_decay * total_steps
+        if decay_steps > 0:
+            rate *= min(1.0, max(0.0, (total_steps - step) / decay_steps))
+        return rate
+
+    def updated(self, arguments: Mapping[str, Any]) -> Settings:
+        """Return a copy with some fields replaced (`UnknownNameError` for one that is not there)."""
+        known = [item.name for item in fields(self)]
+        for name in arguments:
+            if name not in known:
+                raise unknown_name("training argument", name, known)
+        return replace(self, **arguments)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model with the settings measured to suit it (docs/presets.md has the measurements).
+
+    Attributes:
+        config: arguments of `transformers.AutoConfig.for_model`, `model_type` included.
+        settings: how it is trained.
+        description: one line for listings.
+    """
+
+    config: Mapping[str, Any]
+    settings: Settings
+    description: str
+
+
+def gpt_neox(width: int, layers: int, heads: int) -> dict[str, Any]:
+    """Return a GPT-NeoX configuration with Pythia's proportions (MLP of 4 widths, rotary 1/4)."""
+    return {
+        "model_type": "gpt_neox",
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+        "rotary_pct": 0.25,
+        "use_parallel_residual": True,
+        "attention_dropout": 0.0,
+        "hidden_dropout": 0.0,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "use_cache": False,
+    }
+
+
+#: name -> preset; one line each.
+PRESETS: dict[str, Preset] = {
+    "nano": Preset(
+        gpt_neox(48, 2, 3),
+        Settings(context=64, batch_size=16, learning_rate=6e-3, warmup_steps=20),
+        "GPT-NeoX of 0.08 M parameters: an episode in seconds",
+    ),
+    "micro": Preset(
+        gpt_neox(64, 2, 4),
+        Settings(context=128, batch_size=16, learning_rate=4e-3, warmup_steps=50),
+        "GPT-NeoX of 0.13 M parameters: an episode in about a minute",
+    ),
+}

@@ -1,0 +1,152 @@
+"""Training batches drawn by a mixture that may change at any step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixgym.errors import CheckpointError, CorpusError
+from mixgym.lm.permutation import permute, stable_key
+from mixgym.simplex import validate_mixture
+
+if TYPE_CHECKING:
+    from mixgym.corpus import Corpus
+
+#: Positions permuted at a time; permuting one by one would cost as much as a small model's step.
+_LOOKAHEAD = 512
+_NOTHING = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training sequences of one optimiser step.
+
+    Attributes:
+        tokens: (B, context + 1) int64; inputs are `[:, :-1]`, targets `[:, 1:]`.
+        domains: (B,) int64 index of each sequence's domain.
+    """
+
+    tokens: NDArray[np.int64]
+    domains: NDArray[np.int64]
+
+
+class MixtureStream:
+    """Draw batches from a corpus's training splits by a mixture.
+
+    **Which domain.** Every sequence slot adds the mixture to a running credit per domain and goes
+    to the domain with the largest credit, which then pays one. The counts of any stretch of slots
+    stay within about one sequence of the mixture's exact shares, the rounding error is carried
+    forward, nothing is random, and a mixture may change between any two batches. A domain whose
+    weight is zero is never drawn and keeps its credit for later.
+
+    **Which window.** A domain's training tokens are cut into windows of `context + 1` tokens that
+    overlap by one. Its n-th draw is a function of the seed, the domain's *name* and n alone, never
+    of the mixture: each epoch is a fresh permutation of all windows. Two runs with one seed
+    thus see a domain's text in the same order whatever their mixtures (common random numbers).
+
+    Args:
+        corpus: the text.
+        batch_size: sequences in a batch.
+        context: tokens predicted in a sequence.
+        seed: selects the windows' order.
+
+    Raises:
+        CorpusError: a domain's training text is shorter than one window.
+    """
+
+    def __init__(self, corpus: Corpus, batch_size: int, context: int, seed: int) -> None:
+        if batch_size < 1 or context < 1:
+            raise ValueError(
+                f"batch_size and context must be positive, got {batch_size} and {context}"
+            )
+        self.corpus = corpus
+        self.batch_size = batch_size
+        self.context = context
+        self.seed = seed
+        self._arrays = [domain.tokens("train") for domain in corpus.domains]
+        self.windows = np.array([(len(a) - 1) // context for a in self._arrays], dtype=np.int64)
+        for domain, n in zip(corpus.domains, self.windows, strict=True):
+            if n < 1:
+                raise CorpusError(
+                    f"domain {domain.name!r} of corpus {corpus.name!r} has fewer than the "
+                    f"{context + 1} training tokens of one window: add text, lower the context "
+                    "or leave the domain out (domains=[...])"
+                )
+        # Positions already permuted: derived from seed and count, so never part of the state.
+        self._upcoming: dict[int, tuple[int, NDArray[np.int64]]] = {}
+        self._drawn = np.zeros(corpus.K, dtype=np.int64)
+        self._credit = np.zeros(corpus.K, dtype=np.float64)
+
+    @property
+    def drawn(self) -> NDArray[np.int64]:
+        """(K,) sequences drawn from each domain so far."""
+        return self._drawn.copy()
+
+    @property
+    def epochs(self) -> NDArray[np.float64]:
+        """(K,) passes over each domain's windows; above 1 the domain repeats."""
+        return self._drawn / self.windows
+
+    def batches(self, mixture: NDArray[np.float64], n: int) -> Iterator[Batch]:
+        """Yield `n` batches drawn by `mixture` ((K,), non-negative, sums to one)."""
+        weights = validate_mixture(mixture, self.corpus.K, names=self.corpus.names)
+        for _ in range(n):
+            yield self._draw(weights)
+
+    def _draw(self, weights: NDArray[np.float64]) -> Batch:
+        allowed = np.flatnonzero(weights > 0)
+        share = weights[allowed]
+        credit = self._credit[allowed]
+        domains = np.empty(self.batch_size, dtype=np.int64)
+        for slot in range(self.batch_size):
+            credit += share
+            chosen = int(credit.argmax())
+            credit[chosen] -= 1.0
+            domains[slot] = allowed[chosen]
+        self._credit[allowed] = credit
+        tokens = np.empty((self.batch_size, self.context + 1), dtype=np.int64)
+        for slot, k in enumerate(domains):
+            tokens[slot] = self._window(int(k), int(self._drawn[k]))
+            self._drawn[k] += 1
+        return Batch(tokens, domains)
+
+    def _window(self, k: int, n: int) -> NDArray[Any]:
+        first, order = self._upcoming.get(k, (0, _NOTHING))
+        if not first <= n < first + len(order):
+            epoch, position = divmod(n, int(self.windows[k]))
+            key = stable_key(self.seed, self.corpus.names[k], epoch)
+            stop = min(position + _LOOKAHEAD, int(self.windows[k]))
+            first, order = n, permute(np.arange(position, stop), int(self.windows[k]), key)
+            self._upcoming[k] = (first, order)
+        start = int(order[n - first]) * self.context
+        return self._arrays[k][start : start + self.context + 1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the stream's whole state, O(K) numbers, JSON-plain."""
+        return {
+            "seed": self.seed,
+            "corpus_hash": self.corpus.hash,
+            "drawn": self._drawn.tolist(),
+            "credit": self._credit.tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state` was taken.
+
+        Raises:
+            CheckpointError: the state belongs to another corpus.
+        """
+        if state["corpus_hash"] != self.corpus.hash:
+            raise CheckpointError(
+                f"this stream state belongs to corpus {state['corpus_hash'][:12]}, but the corpus "
+                f"given is {self.corpus.hash[:12]}: load it with the corpus, limits and tokenizer "
+                "it was made with"
+            )
+        self.seed = int(state["seed"])
+        self._upcoming.clear()
+        self._drawn = np.array(state["drawn"], dtype=np.int64)
+        self._credit = np.array(state["credit"], dtype=np.float64)

@@ -1,0 +1,422 @@
+"""A language-model training run that can be steered, measured, forked and resumed."""
+
+from __future__ import annotations
+
+import copy
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch.nn import functional
+
+from mixgym.errors import MixgymError
+from mixgym.ledger import Ledger
+from mixgym.lm.evaluation import EvaluationWindows, domain_losses
+from mixgym.lm.models import MLP_OUTPUT_PATTERNS, ModelSpec, build_model, model_config
+from mixgym.lm.settings import PRESETS, Settings
+from mixgym.lm.stream import Batch, MixtureStream
+from mixgym.lm.threads import pinned_threads, private_rng
+from mixgym.signals import Signals
+from mixgym.simplex import validate_mixture
+
+if TYPE_CHECKING:
+    from mixgym.corpus import Corpus
+
+#: Above this multiple of the uniform prediction's loss, ln(vocabulary), training has diverged.
+DIVERGENCE_FACTOR = 3.0
+
+
+class TrainingRun:
+    """Train one causal language model on one corpus, a mixture at a time.
+
+    The same corpus, arguments, seed and mixtures give the same run bit for bit on one machine and
+    thread count. Seeds for the initial weights, the data order and dropout are separate streams
+    of `numpy.random.SeedSequence(seed)`; global random states are neither read nor changed. All
+    losses are nats per byte.
+
+    Args:
+        corpus: the text.
+        model: preset, configuration mapping or local checkpoint (see `lm.models.model_config`).
+        total_steps: optimiser steps in the budget.
+        seed: of this run.
+        settings: how to train; the preset's own where not given.
+        evaluation_seed: selects the held-out windows, which do not depend on `seed`.
+
+    Raises:
+        MixgymError, ValueError: a model, setting or corpus that does not fit, by name.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        model: ModelSpec = "nano",
+        *,
+        total_steps: int,
+        seed: int = 0,
+        settings: Settings | None = None,
+        evaluation_seed: int = 0,
+    ) -> None:
+        if total_steps < 1:
+            raise ValueError(f"total_steps must be positive, got {total_steps}")
+        if settings is None:
+            preset = PRESETS.get(model) if isinstance(model, str) else None
+            settings = preset.settings if preset else Settings()
+        self.corpus = corpus
+        self.model_spec = model
+        self.settings = settings
+        self.total_steps = total_steps
+        self.seed = seed
+        self.evaluation_seed = evaluation_seed
+        init, order, noise = np.random.SeedSequence(seed).generate_state(3, dtype=np.uint64)
+        config = model_config(model, corpus.tokenizer.vocab_size, settings.context)
+        self.model = build_model(model, config, int(init >> 1)).to(settings.device).train()
+        self.stream = MixtureStream(corpus, settings.batch_size, settings.context, int(order >> 1))
+        self.held_out = EvaluationWindows(corpus, settings.context, evaluation_seed)
+        with private_rng(int(noise >> 1)):
+            self._rng = torch.get_rng_state()
+        self._prepare()
+        self.ledger = Ledger()
+        self.step = 0
+        self.decision = 0
+        self.diverged = False
+        self._train_loss = np.full(corpus.K, np.nan)
+        self._last_seen = np.zeros(corpus.K, dtype=np.int64)
+        self._validation = np.full(corpus.K, np.nan)
+        self._mixture = corpus.natural.copy()
+        self._norms = self._weight_norms()
+
+    def _prepare(self) -> None:
+        self.n_parameters = sum(p.numel() for p in self.model.parameters())
+        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
+        others = [p for p in self.model.parameters() if p.ndim < 2]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": self.settings.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
+            lr=self.settings.learning_rate,
+            betas=self.settings.betas,
+            fused=True,
+        )
+        self.precision = resolve_precision(self.settings, self.model.config)
+        self._layers = signal_layers(self.model, self.settings.layers)
+        self._bytes_per_token = np.array([d.bytes_per_token("train") for d in self.corpus.domains])
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """(L,) names of the weight matrices whose norms are signals."""
+        return tuple(name for name, _ in self._layers)
+
+    def autocast(self) -> torch.autocast:
+        """Return a fresh context of the run's precision."""
+        device = torch.device(self.settings.device).type
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+    def advance(self, mixture: ArrayLike, steps: int) -> Signals:
+        """Take `steps` optimiser steps on batches drawn by `mixture` and return what changed.
+
+        Args:
+            mixture: (K,) weights, non-negative, summing to one.
+            steps: at least 1; a run may go past its budget only by an explicit call, and then
+                raises.
+
+        Raises:
+            ValueError: an invalid mixture or number of steps, or more than the budget holds.
+            MixgymError: the run has diverged already.
+        """
+        weights = validate_mixture(
+            np.asarray(mixture, dtype=np.float64), self.corpus.K, names=self.corpus.names
+        )
+        if steps < 1 or self.step + steps > self.total_steps:
+            raise ValueError(
+                f"steps must lie in [1, {self.total_steps - self.step}] (the budget that is left "
+                f"of {self.total_steps}), got {steps}"
+            )
+        if self.diverged:
+            raise MixgymError("this run has diverged: start a new one with a lower learning_rate")
+        start = time.perf_counter()
+        before_loss, drawn_before = self._train_loss.copy(), self.stream.drawn
+        weights_before = [parameter.detach().clone() for _, parameter in self._layers]
+        recorded: list[tuple[Batch, torch.Tensor]] = []
+        with pinned_threads(self.settings.threads), private_rng(self._rng):
+            for batch in self.stream.batches(weights, steps):
+                recorded.append((batch, self._optimiser_step(batch)))
+            self._rng = torch.get_rng_state()
+            last_loss = self._record_losses(recorded)
+            updates = [
+                float(torch.linalg.vector_norm(parameter.detach() - old))
+                for (_, parameter), old in zip(self._layers, weights_before, strict=True)
+            ]
+            self._norms = self._weight_norms()
+        self.decision += 1
+        self._mixture = weights
+        counts = self.stream.drawn - drawn_before
+        tokens = steps * self.settings.batch_size * self.settings.context
+        self.ledger.charge(
+            "train",
+            tokens=tokens,
+            flops=6.0 * self.n_parameters * tokens,
+            seconds=time.perf_counter() - start,
+        )
+        change = np.nan_to_num(self._train_loss - before_loss, nan=0.0, posinf=0.0, neginf=0.0)
+        return self._signals(counts, change, last_loss, np.array(updates))
+
+    def _optimiser_step(self, batch: Batch) -> torch.Tensor:
+        windows = torch.from_numpy(batch.tokens).to(self.settings.device)
+        rate = self.settings.learning_rate_at(self.step, self.total_steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        with self.autocast():
+            logits = self.model(input_ids=windows[:, :-1], use_cache=False).logits
+        loss = functional.cross_entropy(
+            logits.float().flatten(0, 1), windows[:, 1:].flatten(), reduction="none"
+        ).view(len(windows), -1)
+        sequence_loss = loss.mean(dim=1)
+        sequence_loss.mean().backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        return sequence_loss.detach()
+
+    def _record_losses(self, recorded: list[tuple[Batch, torch.Tensor]]) -> NDArray[np.float64]:
+        # One device-to-host copy a decision, not one a step.
+        per_sequence = torch.stack([loss for _, loss in recorded]).double().cpu().numpy()
+        limit = DIVERGENCE_FACTOR * np.log(self.model.config.vocab_size)
+        self.diverged = not bool((per_sequence.mean(axis=1) < limit).all())
+        total, number = np.zeros(self.corpus.K), np.zeros(self.corpus.K)
+        first_step = self.step - len(recorded)
+        for offset, (batch, _) in enumerate(recorded):
+            step_total = np.bincount(batch.domains, per_sequence[offset], self.corpus.K)
+            step_number = np.bincount(batch.domains, minlength=self.corpus.K)
+            seen = step_number > 0
+            mean = step_total[seen] / step_number[seen] / self._bytes_per_token[seen]
+            old = self._train_loss[seen]
+            decay = np.where(np.isnan(old), 0.0, self.settings.loss_decay)
+            self._train_loss[seen] = decay * np.nan_to_num(old) + (1 - decay) * mean
+            self._last_seen[seen] = first_step + offset + 1
+            total += step_total
+            number += step_number
+        with np.errstate(invalid="ignore"):
+            return total / number / self._bytes_per_token
+
+    def _weight_norms(self) -> NDArray[np.float64]:
+        return np.array([float(torch.linalg.vector_norm(p.detach())) for _, p in self._layers])
+
+    def signals(self) -> Signals:
+        """Return the signals of a run between decisions (before the first: nothing sampled)."""
+        K = self.corpus.K
+        return self._signals(
+            np.zeros(K), np.zeros(K), np.full(K, np.nan), np.zeros(len(self._layers))
+        )
+
+    def _signals(
+        self,
+        counts: NDArray[Any],
+        change: NDArray[np.float64],
+        last_loss: NDArray[np.float64],
+        updates: NDArray[np.float64],
+    ) -> Signals:
+        def f32(values: NDArray[Any]) -> NDArray[np.float32]:
+            with np.errstate(over="ignore"):
+                return np.array(values, dtype=np.float32)
+
+        nothing = np.full(self.corpus.K, np.nan, dtype=np.float32)
+        return Signals(
+            mixture=f32(self._mixture),
+            counts=f32(counts),
+            tokens=f32(self.stream.drawn * self.settings.context),
+            epochs=f32(self.stream.epochs),
+            train_loss=f32(self._train_loss),
+            train_loss_age=f32(self.step - self._last_seen),
+            train_loss_change=f32(change),
+            last_loss=f32(last_loss),
+            validation_loss=nothing,
+            validation_change=nothing.copy(),
+            starved=(self._mixture > 0) & (counts == 0) & (self.decision > 0),
+            weight_norms=f32(self._norms),
+            update_norms=f32(updates),
+            step=self.step,
+            total_steps=self.total_steps,
+            decision=self.decision,
+            remaining=1.0 - self.step / self.total_steps,
+            diverged=self.diverged,
+        )
+
+    def evaluate(
+        self,
+        split: str = "validation",
+        *,
+        domains: ArrayLike | None = None,
+        windows: int = 128,
+        account: str = "evaluation",
+    ) -> NDArray[np.float64]:
+        """Measure the loss on fixed held-out windows without changing the run.
+
+        Args:
+            split: `"validation"`, or `"test"` for reports only.
+            domains: indices of the domains to measure; all by default.
+            windows: windows a domain (fewer where the split holds fewer).
+            account: ledger account that pays.
+
+        Returns:
+            (K,) float64, nats per byte, NaN where not measured.
+        """
+        if split not in ("validation", "test"):
+            raise ValueError(f"split must be 'validation' or 'test', got {split!r}")
+        chosen = range(self.corpus.K) if domains is None else np.asarray(domains).tolist()
+        start = time.perf_counter()
+        self.model.eval()
+        try:
+            with pinned_threads(self.settings.threads):
+                result, tokens = domain_losses(
+                    self.model, self.held_out, split, chosen, windows, self.autocast()
+                )
+        finally:
+            self.model.train()
+        self.ledger.charge(
+            account,
+            tokens=tokens,
+            flops=2.0 * self.n_parameters * tokens,
+            seconds=time.perf_counter() - start,
+        )
+        return result
+
+    def fork(self) -> TrainingRun:
+        """Return an independent copy that continues identically; milliseconds for small models."""
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> TrainingRun:
+        twin = object.__new__(type(self))
+        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the text itself; tensors are copied."""
+        return {
+            "corpus": self.corpus,
+            "model_spec": self.model_spec,
+            "settings": self.settings,
+            "total_steps": self.total_steps,
+            "seed": self.seed,
+            "evaluation_seed": self.evaluation_seed,
+            "model_config": self.model.config.to_dict(),
+            "state": self.state_dict(),
+        }
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        for name in ("corpus", "model_spec", "settings", "total_steps", "seed", "evaluation_seed"):
+            setattr(self, name, saved[name])
+        config = dict(saved["model_config"])
+        config = AutoConfig.for_model(config.pop("model_type"), **config)
+        with private_rng(0), torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+        self.model = model.to_empty(device=self.settings.device).train()
+        self.model.tie_weights()
+        self.stream = MixtureStream(
+            self.corpus, self.settings.batch_size, self.settings.context, 0
+        )
+        self.held_out = EvaluationWindows(
+            self.corpus, self.settings.context, self.evaluation_seed
+        )
+        self._prepare()
+        self.load_state_dict(saved["state"])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the run's state: `tensors` (name -> copied tensor) and `scalars` (JSON-plain)."""
+        tensors = {
+            f"model.{name}": value.detach().clone()
+            for name, value in _persistent(self.model).items()
+        }
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"optimiser.{key}.{name}"] = value.detach().clone()
+        tensors["rng"] = self._rng.clone()
+        return {
+            "tensors": tensors,
+            "scalars": {
+                "step": self.step,
+                "decision": self.decision,
+                "diverged": self.diverged,
+                "train_loss": _nan_to_none(self._train_loss),
+                "last_seen": self._last_seen.tolist(),
+                "mixture": self._mixture.tolist(),
+                "norms": self._norms.tolist(),
+                "stream": self.stream.state_dict(),
+                "ledger": self.ledger.to_json(),
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state` was taken (same corpus, model and settings)."""
+        tensors, scalars = state["tensors"], state["scalars"]
+        self.stream.load_state_dict(scalars["stream"])
+        own = _persistent(self.model)
+        with torch.no_grad():
+            for name, value in own.items():
+                value.copy_(tensors[f"model.{name}"])
+        self.optimiser.state.clear()
+        for name, parameter in self.model.named_parameters():
+            entries = {
+                key: tensors[f"optimiser.{key}.{name}"].clone()
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimiser.{key}.{name}" in tensors
+            }
+            if entries:
+                self.optimiser.state[parameter] = entries
+        self._rng = tensors["rng"].clone()
+        self.step = scalars["step"]
+        self.decision = scalars["decision"]
+        self.diverged = scalars["diverged"]
+        self._train_loss = np.array(
+            [np.nan if x is None else x for x in scalars["train_loss"]], dtype=np.float64
+        )
+        self._last_seen = np.array(scalars["last_seen"], dtype=np.int64)
+        self._mixture = np.array(scalars["mixture"], dtype=np.float64)
+        self._norms = np.array(scalars["norms"], dtype=np.float64)
+        self.ledger = Ledger.from_json(scalars["ledger"])
+
+
+def _persistent(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    # Tied weights appear once; non-persistent buffers (rotary frequencies) are kept too, since a
+    # restored model is built without running its initialisers.
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def _nan_to_none(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(x) else float(x) for x in values]
+
+
+def signal_layers(model: torch.nn.Module, pattern: str) -> list[tuple[str, torch.nn.Parameter]]:
+    """Return the matrices whose norms are signals: those matching `pattern`, or the MLP outputs.
+
+    Raises:
+        MixgymError: nothing matches.
+    """
+    for candidate in [pattern] if pattern else MLP_OUTPUT_PATTERNS:
+        found = [(n, p) for n, p in model.named_parameters() if re.search(candidate, n)]
+        if found:
+            return found
+    if pattern:
+        raise MixgymError(f"no parameter of the model matches layers={pattern!r}")
+    raise MixgymError(
+        "the model's MLP output matrices were not recognised: name them with layers='REGEX', one "
+        f"of: {', '.join(n for n, p in model.named_parameters() if p.ndim == 2)}"
+    )
+
+
+def resolve_precision(settings: Settings, config: Any) -> str:
+    """Return `"fp32"` or `"bf16"` for `settings.precision`, deciding `"auto"` by the device."""
+    if settings.precision != "auto":
+        return settings.precision
+    if getattr(config, "hidden_size", 0) < 128:
+        return "fp32"
+    if torch.device(settings.device).type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if native else "fp32"

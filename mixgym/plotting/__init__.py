@@ -1,0 +1,1 @@
+"""Figures: mixture rivers, loss curves, paired differences, and the environments' frames."""

@@ -1,0 +1,16 @@
+"""Reward terms: named functions of the signals before and after a decision."""
+
+from __future__ import annotations
+
+from mixgym.registry import Registry
+from mixgym.rewards.base import RewardTerm
+
+#: name -> reward term class; a new term is one file and one line here.
+REWARD_TERMS: Registry[type[RewardTerm]] = Registry(
+    "reward term",
+    {
+        "progress": "mixgym.rewards.progress:Progress",
+    },
+)
+
+__all__ = ["REWARD_TERMS", "RewardTerm"]

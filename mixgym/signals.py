@@ -1,0 +1,103 @@
+"""Everything about a training run that is observable at a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32Array = NDArray[np.float32]
+
+
+def _empty() -> Float32Array:
+    return np.zeros(0, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a mixer, a reward term or an observation may see; arrays over K domains or L layers.
+
+    All arrays are float32 copies owned by this object. Losses are in nats per byte of text, so
+    that they compare across domains and tokenizers. A value that was not measured is NaN, never
+    a stale or made-up number; `train_loss` is the exception by design, being a running mean with
+    `train_loss_age` beside it.
+
+    Attributes:
+        mixture: (K,) the mixture applied since the previous decision; sums to one.
+        counts: (K,) training sequences drawn from each domain since the previous decision.
+        tokens: (K,) cumulative training tokens of each domain.
+        epochs: (K,) passes made over each domain's training windows; 1.5 = one and a half.
+        train_loss: (K,) exponential moving average over optimiser steps of the domain's training
+            loss, NaN before its first sequence.
+        train_loss_age: (K,) optimiser steps since the domain was last sampled (since the start
+            of the run where it never was).
+        train_loss_change: (K,) `train_loss` minus its value at the previous decision, 0 where
+            either is NaN.
+        last_loss: (K,) mean training loss of the sequences in `counts`, NaN where there were none.
+        validation_loss: (K,) loss on the fixed validation windows, NaN where not measured.
+        validation_change: (K,) its change since the previous decision, NaN where not measured.
+        starved: (K,) bool; positive weight but no sequence since the previous decision.
+        weight_norms: (L,) L2 norm of each signal layer's weight matrix.
+        update_norms: (L,) L2 norm of its change since the previous decision.
+        step: optimiser steps done.
+        total_steps: optimiser steps in the budget.
+        decision: decisions done.
+        remaining: share of the budget left, 1 at the start and 0 at the end.
+        objective_loss: objective-weighted mean of `validation_loss`; NaN where not measured.
+        diverged: the training or validation loss stopped being finite.
+    """
+
+    mixture: Float32Array
+    counts: Float32Array
+    tokens: Float32Array
+    epochs: Float32Array
+    train_loss: Float32Array
+    train_loss_age: Float32Array
+    train_loss_change: Float32Array
+    last_loss: Float32Array
+    validation_loss: Float32Array
+    validation_change: Float32Array
+    starved: NDArray[np.bool_]
+    weight_norms: Float32Array = field(default_factory=_empty)
+    update_norms: Float32Array = field(default_factory=_empty)
+    step: int = 0
+    total_steps: int = 0
+    decision: int = 0
+    remaining: float = 1.0
+    objective_loss: float = float("nan")
+    diverged: bool = False
+
+    @property
+    def K(self) -> int:
+        """Number of domains."""
+        return len(self.mixture)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-plain dict that `from_json` restores bit for bit (NaN as None)."""
+        plain: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                value = [_plain(x) for x in value.tolist()]
+            plain[item.name] = _plain(value)
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Signals:
+        """Inverse of `to_json`."""
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            value = plain[item.name]
+            if isinstance(value, list):
+                dtype = np.bool_ if item.name == "starved" else np.float32
+                value = np.array([np.nan if x is None else x for x in value], dtype=dtype)
+            elif value is None:
+                value = float("nan")
+            values[item.name] = value
+        return cls(**values)
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and value != value else value

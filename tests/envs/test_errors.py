@@ -1,0 +1,142 @@
+"""Bad input gets an error that names the value and the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from test_registry import SHORT, actions, make, rollout
+
+from mixgym.errors import CheckpointError, CorpusError, MixgymError, UnknownNameError
+from mixgym.lm import checkpoint
+
+NANO = "mixgym/NanoPretrain-v0"
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (np.full(8, np.nan, np.float32), "(?i)nan|finite"),
+        (np.full(8, np.inf, np.float32), "inf"),
+        (np.zeros(7, np.float32), r"\(7,\)"),
+        (np.zeros((8, 1), np.float32), r"\(8, 1\)"),
+        (np.full(8, 2.0, np.float32), "2"),
+    ],
+)
+def test_bad_actions_are_refused_and_change_nothing(action: Any, message: str) -> None:
+    env = make(NANO, action_map="softmax").unwrapped
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.step(action)
+    clean = make(NANO).unwrapped
+    clean.reset(seed=0)
+    np.testing.assert_array_equal(env.step(np.zeros(8))[0], clean.step(np.zeros(8))[0])
+
+
+def test_bad_mixtures_are_refused() -> None:
+    env = make(NANO, action_map="simplex").unwrapped
+    env.reset(seed=0)
+    for bad in (np.zeros(8), np.full(8, 0.25), np.array([1.5, -0.5, *[0.0] * 6])):
+        with pytest.raises(ValueError):
+            env.step(bad.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"corpus": "nano9"}, "nano8"),
+        ({"domains": ["recipe"]}, "recipes"),
+        ({"limit": {"pyton": 1000}}, "python"),
+        ({"limit": {"python": 0}}, "0"),
+        ({"limit": {"python": -5}}, "-5"),
+        ({"model": "nanno"}, "did you mean 'nano'"),
+        ({"model": {"model_type": "gpt_neoxx"}}, "gpt_neoxx"),
+        ({"tokenizer": "byte"}, "bytes"),
+        ({"reward": "progres"}, "did you mean 'progress'"),
+        ({"action_map": "softmx"}, "did you mean 'softmax'"),
+        ({"action_arguments": {"scal": 1.0}}, "scale"),
+        ({"observation": "defualt"}, "did you mean 'default'"),
+        ({"observation": {"domain": ["trainloss"]}}, "did you mean 'train_loss'"),
+        ({"objective": ["recipe"]}, "did you mean 'recipes'"),
+        ({"objective": {"recipes": -1.0}}, "-1"),
+        ({"objective": {"recipes": 0.0}}, "zero"),
+        ({"objective": {"recipes": float("nan")}}, "nan"),
+        ({"step_per_decision": 3}, "did you mean 'steps_per_decision'"),
+        ({"decisions": 0}, "decisions"),
+        ({"steps_per_decision": 1.5}, "1.5"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"validation": "some"}, "objective"),
+        ({"render_mode": "human"}, "rgb_array"),
+        ({"divergence_penalty": float("inf")}, "inf"),
+        ({"batch_size": -1}, "-1"),
+    ],
+)
+def test_bad_arguments_name_value_and_remedy(arguments: dict[str, Any], message: str) -> None:
+    from mixgym.envs.nano_pretrain import NanoPretrainEnv
+
+    with pytest.raises((ValueError, MixgymError), match=message):
+        NanoPretrainEnv(**{**SHORT, **arguments})
+
+
+def test_another_corpus_hash_is_refused() -> None:
+    with pytest.raises(CorpusError, match="rebuild the corpus"):
+        make(NANO, corpus_hash="0" * 64)
+    right = make(NANO).unwrapped.corpus.hash  # type: ignore[attr-defined]
+    make(NANO, corpus_hash=right)
+
+
+def test_order_of_calls() -> None:
+    env = gym.make(NANO, **SHORT).unwrapped
+    with pytest.raises(gym.error.ResetNeeded, match="reset"):
+        env.step(np.zeros(8))
+    with pytest.raises(gym.error.ResetNeeded, match="reset"):
+        env.report()  # type: ignore[attr-defined]
+    rollout(env, [np.zeros(8, np.float32)] * 3)
+    with pytest.raises(gym.error.ResetNeeded, match="ended"):
+        env.step(np.zeros(8))
+    env.reset(seed=0)
+    env.step(np.zeros(8))
+    env.close()
+    env.close()
+    with pytest.raises(MixgymError, match="closed"):
+        env.step(np.zeros(8))
+    with pytest.raises(MixgymError, match="closed"):
+        env.reset()
+
+
+def test_reset_options(tmp_path: Any) -> None:
+    env = make(NANO)
+    with pytest.raises(UnknownNameError, match="did you mean 'mixture'"):
+        env.reset(options={"mixtur": "uniform"})
+    with pytest.raises(UnknownNameError, match="did you mean 'recipes'"):
+        env.reset(options={"mixture": "recipe"})
+    _, info = env.reset(seed=0, options={"mixture": {"recipes": 1, "python": 3}})
+    assert info["mixture"][[2, 3]].tolist() == [0.25, 0.75]
+    trained = make(NANO)
+    rollout(trained, actions(trained))
+    end = trained.unwrapped.signals.objective_loss  # type: ignore[attr-defined]
+    checkpoint.save(trained.unwrapped.run, tmp_path)  # type: ignore[attr-defined]
+    _, info = env.reset(seed=9, options={"checkpoint": str(tmp_path)})
+    assert info["objective_loss"] == end
+    assert info["step"] == 0
+    other = make(NANO, domains=["recipes", "python"])
+    with pytest.raises(CheckpointError, match="corpus"):
+        other.reset(options={"checkpoint": str(tmp_path)})
+
+
+def test_divergence_terminates_with_the_documented_penalty() -> None:
+    env = make(
+        NANO, learning_rate=1e6, warmup_steps=0, clip=1e6, steps_per_decision=20, decisions=5
+    )
+    observation, _ = env.reset(seed=0)
+    for n in range(5):
+        observation, reward, terminated, truncated, info = env.step(np.zeros(8, np.float32))
+        assert observation in env.observation_space
+        if terminated:
+            break
+    assert n < 4 and info["diverged"] and not truncated
+    assert reward == -5.0
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(np.zeros(8, np.float32))
