@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -160,7 +160,8 @@ class _Worker:
             # Ctrl-C in the terminal is for the parent, which then stops its workers.
             start_new_session=True,
         )
-        threading.Thread(target=self._forward, args=(events,), daemon=True).start()
+        self._reader = threading.Thread(target=self._forward, args=(events,), daemon=True)
+        self._reader.start()
 
     def send(self, job: Job) -> None:
         """Hand over a job; a dead worker is noticed by the reader, not here."""
@@ -175,12 +176,13 @@ class _Worker:
             self._process.stdin.flush()
 
     def _forward(self, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:
-        lines: Iterable[str] = self._process.stdout or ()
-        for line in lines:
-            try:
-                events.put((self, json.loads(line)))
-            except ValueError:  # cut short by the worker's death
-                break
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            for line in lines:
+                try:
+                    events.put((self, json.loads(line)))
+                except ValueError:  # cut short by the worker's death
+                    break
         events.put((self, None))
 
     def last_words(self) -> str:
@@ -202,6 +204,7 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._reader.join(timeout=5)
         with contextlib.suppress(OSError):
             if self._process.stdin is not None:
                 self._process.stdin.close()

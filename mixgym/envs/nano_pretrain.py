@@ -63,4 +63,6 @@ class NanoPretrainEnv(PretrainEnv):
     * v0: initial version.
     """
 
-    DEFAULTS: ClassVar[EnvironmentArguments] = EnvironmentArguments(evaluation_windows=16)
+    DEFAULTS: ClassVar[EnvironmentArguments] = EnvironmentArguments(
+        limit={"api_json": 8_000_000}, evaluation_windows=16
+    )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -52,12 +53,13 @@ def test_frames_are_the_same_every_time_and_fresh() -> None:
 
 
 def test_frames_do_not_load_pyplot_or_change_settings() -> None:
-    import matplotlib
-
-    before = dict(matplotlib.rcParams)
-    episode_frame(history(3, 4), (640, 400))
-    assert "matplotlib.pyplot" not in sys.modules
-    assert dict(matplotlib.rcParams) == before
+    code = (
+        "import sys, matplotlib, numpy as np; before = dict(matplotlib.rcParams);"
+        "from mixgym.plotting.episode import *;"
+        "episode_frame(EpisodeHistory(['a'], [0], [np.ones(1)], [np.ones(1)], [1.0]), (480, 320));"
+        "assert 'matplotlib.pyplot' not in sys.modules; assert dict(matplotlib.rcParams) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_bad_histories_are_refused() -> None:

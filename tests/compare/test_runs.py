@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mixgym.compare import compare, redraw, replay_run
+from mixgym.compare.pool import Event, Job, run_pool
+from mixgym.compare.request import RunRequest
+from mixgym.compare.runfolder import read_metrics
+from mixgym.compare.runner import execute_run
+from mixgym.compare.study import StudyResult
+from mixgym.errors import MixgymError
+
+RUN = "runs/random/seed-0"
+TINY = {
+    "domains": ["recipes", "python"],
+    "decisions": 2,
+    "steps_per_decision": 2,
+    "evaluation_windows": 2,
+    "report_windows": 2,
+}
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO(), width=120)
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    """A finished comparison of two agents and two seeds; read only."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    return compare(
+        "NanoPretrain-v0",
+        ["natural", "random"],
+        out=out,
+        seeds=2,
+        env_arguments=TINY,
+        workers=2,
+        console=quiet(),
+    )
+
+
+@pytest.fixture
+def study_copy(finished_study: StudyResult, tmp_path: Path) -> Path:
+    """A copy of the finished comparison's folder, to be spoilt."""
+    return Path(shutil.copytree(finished_study.report.parent, tmp_path / "copy"))
+
+
+def stamps(out: Path) -> dict[str, int]:
+    return {str(p.parent): p.stat().st_mtime_ns for p in out.glob("runs/**/result.json")}
+
+
+def request_of(directory: Path, **changes: object) -> RunRequest:
+    config = json.loads((directory / "config.json").read_text())
+    return RunRequest.from_json({**config, **changes})
+
+
+def again(out: Path, *agents: str, seeds: int = 2, **arguments: object) -> StudyResult:
+    return compare(
+        "NanoPretrain-v0",
+        agents or ["natural", "random"],
+        out=out,
+        seeds=seeds,
+        env_arguments={**TINY, **arguments},
+        resume=True,
+        console=quiet(),
+    )
+
+
+def test_a_comparison_leaves_every_file(finished_study: StudyResult) -> None:
+    out = finished_study.report.parent
+    assert len(stamps(out)) == 4
+    for name in ("summary.csv", "curves.csv", "curves.png", "differences.png", "rivers.png"):
+        assert (out / name).stat().st_size > 100
+    assert not list(out.rglob("*.partial")) and not list(out.rglob("*.tmp"))
+    with (out / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["agent"], r["seed"]) for r in rows] == [
+        ("natural", "0"), ("random", "0"), ("natural", "1"), ("random", "1")
+    ]  # fmt: skip
+    assert len({row["objective_test_loss"] for row in rows}) == 4
+    assert {row["train_tokens"] for row in rows} == {str(4 * 16 * 64)}
+    assert all(int(row["eval_tokens"]) > 0 and int(row["reward_tokens"]) > 0 for row in rows)
+
+
+def test_metrics_have_a_row_for_reset_and_for_every_decision(finished_study: StudyResult) -> None:
+    out = finished_study.report.parent
+    metrics = read_metrics(out / RUN / "metrics.csv")
+    assert metrics.names == ("recipes", "python")
+    assert metrics.step.tolist() == [0, 2, 4]
+    assert np.allclose(metrics.mixture.sum(axis=1), 1.0)
+    actions = np.load(out / RUN / "actions.npy")
+    assert actions.shape == (2, 2) and actions.dtype == np.float32
+
+
+def test_paired_arms_start_from_the_same_model(finished_study: StudyResult) -> None:
+    out = finished_study.report.parent
+    first = [read_metrics(out / f"runs/{a}/seed-0/metrics.csv") for a in ("natural", "random")]
+    assert first[0].objective[0] == first[1].objective[0]
+    assert first[0].objective[-1] != first[1].objective[-1]
+
+
+def test_the_report_stands_alone(finished_study: StudyResult) -> None:
+    page = finished_study.report.read_text()
+    assert page.count("data:image/png;base64,") == 4
+    assert not re.search(r"""(src|href)\s*=\s*['"](?!data:)|https?://|@import|<script""", page)
+    assert "mixgym compare mixgym/NanoPretrain-v0 --agent natural --agent random" in page
+
+
+def test_a_finished_run_is_not_repeated_and_another_is_refused(study_copy: Path) -> None:
+    directory = study_copy / RUN
+    before = stamps(study_copy)
+    result = execute_run(request_of(directory), directory)
+    assert result == json.loads((directory / "result.json").read_text())
+    assert stamps(study_copy) == before
+    for key, value in (("version", "9"), ("corpus_hash", "0"), ("agent", "uniform"), ("seed", 5)):
+        with pytest.raises(MixgymError, match=f"{key}: stored .*--out"):
+            execute_run(request_of(directory, **{key: value}), directory)
+
+
+def test_an_unfinished_run_is_executed_again_with_the_same_numbers(study_copy: Path) -> None:
+    directory = study_copy / RUN
+    stored = json.loads((directory / "result.json").read_text())
+    (directory / "result.json").unlink()
+    (directory / ".metrics.csv.partial").write_text("decision,st")
+    seen: list[int] = []
+    result = execute_run(
+        request_of(directory), directory, lambda x: seen.append(x["decision"]), timing_steps=0
+    )
+    assert result["domain_test_loss"] == stored["domain_test_loss"]
+    assert seen == [0, 1, 2] and not (directory / ".metrics.csv.partial").exists()
+
+
+def test_resuming_repeats_nothing_and_adds_what_is_new(study_copy: Path) -> None:
+    before = stamps(study_copy)
+    (study_copy / RUN / "result.json").unlink()
+    result = again(study_copy, "natural", "random", "uniform", seeds=1)
+    after = stamps(study_copy)
+    assert len(after) == 6 and len(result.summary) == 6
+    assert {p for p in before if after[p] != before[p]} == {str(study_copy / RUN)}
+
+
+def test_resuming_with_other_arguments_names_them(study_copy: Path) -> None:
+    with pytest.raises(MixgymError, match="env_arguments"):
+        again(study_copy, decisions=1)
+
+
+def test_a_used_folder_is_refused_without_resume(study_copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(MixgymError, match="--resume"):
+        compare("NanoPretrain-v0", ["natural"], out=study_copy, console=quiet())
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.tex").write_text("x")
+    with pytest.raises(MixgymError, match=r"no config\.json"):
+        again(tmp_path / "foreign")
+
+
+@pytest.mark.parametrize(
+    ("env", "agent", "message"),
+    [
+        ("NanoPretrian-v0", "natural", "did you mean 'mixgym/NanoPretrain-v0'"),
+        ("NanoPretrain-v0", "naturl", "did you mean 'natural'"),
+        ("NanoPretrain-v0", "static:{mixture: recipe}", "agent 'static'.*'recipes'"),
+        ("NanoPretrain-v0", "static:{mixtur: natural}", "did you mean 'mixture'"),
+    ],
+)
+def test_bad_input_fails_before_anything_is_written(
+    env: str, agent: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises((MixgymError, ValueError), match=message):
+        compare(env, [agent], out=tmp_path / "out", env_arguments=TINY, console=quiet())
+    assert not (tmp_path / "out").exists()
+
+
+def test_plots_come_from_the_csv_files_alone(study_copy: Path) -> None:
+    whole = redraw(study_copy)
+    shutil.rmtree(study_copy / "runs")
+    for picture in study_copy.glob("*.png"):
+        picture.unlink()
+    bare = redraw(study_copy)
+    assert bare.curves == whole.curves and len(bare.summary) == 4
+    assert (study_copy / "curves.png").exists() and not (study_copy / "rivers.png").exists()
+
+
+def test_a_diverged_run_is_finished_and_says_so(tmp_path: Path) -> None:
+    result = compare(
+        "NanoPretrain-v0",
+        ["natural"],
+        out=tmp_path / "out",
+        seeds=1,
+        env_arguments={**TINY, "decisions": 20, "learning_rate": 1e6, "warmup_steps": 0},
+        console=quiet(),
+    )
+    assert result.summary[0].diverged and result.summary[0].steps < 40
+    assert "1 diverged" in result.report.read_text()
+
+
+def test_replay_of_an_untouched_run_is_equal(finished_study: StudyResult) -> None:
+    result = replay_run(finished_study.report.parent / RUN)
+    assert result.difference is None and result.decisions == 2
+
+
+def test_replay_finds_an_altered_action(study_copy: Path) -> None:
+    actions = np.load(study_copy / RUN / "actions.npy")
+    actions[1] = actions[1][::-1]
+    np.save(study_copy / RUN / "actions.npy", actions)
+    difference = replay_run(study_copy / RUN).difference
+    assert difference is not None and difference.startswith("decision 2: mixture")
+
+
+def test_replay_finds_a_missing_action(study_copy: Path) -> None:
+    actions = np.load(study_copy / RUN / "actions.npy")
+    np.save(study_copy / RUN / "actions.npy", actions[:1])
+    assert "3 rows for 1 actions" in (replay_run(study_copy / RUN).difference or "")
+
+
+@pytest.mark.parametrize("key", ["objective_test_loss", "worst_domain_test_loss", "steps"])
+def test_replay_finds_an_altered_result(study_copy: Path, key: str) -> None:
+    path = study_copy / RUN / "result.json"
+    result = json.loads(path.read_text())
+    result[key] = np.nextafter(result[key], 0.0) if key != "steps" else 5
+    path.write_text(json.dumps(result))
+    assert key in (replay_run(study_copy / RUN).difference or "")
+
+
+def test_replay_refuses_another_corpus(study_copy: Path) -> None:
+    path = study_copy / RUN / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "corpus_hash": "0" * 64}))
+    with pytest.raises(MixgymError, match="corpus"):
+        replay_run(study_copy / RUN)
+
+
+def test_a_worker_that_dies_is_replaced_once(study_copy: Path, tmp_path: Path) -> None:
+    request = request_of(study_copy / RUN)
+    killed: list[int] = []
+    kinds: list[str] = []
+
+    def on_event(event: Event) -> None:
+        kinds.append(event.kind)
+        if event.kind == "started" and not killed:
+            for process in children(os.getpid()):
+                os.kill(process, signal.SIGKILL)
+                killed.append(process)
+
+    assert run_pool([Job(request, tmp_path / "run", 0)], 1, on_event) == []
+    assert killed and kinds.count("retried") == 1 and kinds[-1] == "finished"
+    assert (tmp_path / "run" / "result.json").exists()
+
+
+def test_a_run_that_raises_is_reported_and_the_others_go_on(
+    study_copy: Path, tmp_path: Path
+) -> None:
+    good = request_of(study_copy / RUN)
+    bad = request_of(study_copy / RUN, corpus_hash="0" * 64)
+    jobs = [Job(bad, tmp_path / "bad", 0), Job(good, tmp_path / "good", 0)]
+    failures = run_pool(jobs, 1, lambda event: None)
+    assert [failure.job for failure in failures] == jobs[:1]
+    assert "corpus" in failures[0].error
+    assert (tmp_path / "good" / "result.json").exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_comparison_goes_on_where_it_was(sent: int, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = [f"--env-arg={key}={json.dumps(value)}" for key, value in TINY.items()]
+    line = [sys.executable, "-m", "mixgym.cli", "compare", "NanoPretrain-v0", "--agent=natural"]
+    line += ["--agent=uniform", "--seeds=20", "--workers=1", f"--out={out}", *arguments]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    workers: list[int] = []
+    deadline = time.monotonic() + 120
+    while len(stamps(out)) < 2 and time.monotonic() < deadline and process.poll() is None:
+        workers = children(process.pid) or workers
+        time.sleep(0.05)
+    process.send_signal(sent)
+    _, messages = process.communicate(timeout=60)
+    before = stamps(out)
+    assert workers and 2 <= len(before) < 40, messages
+    if sent == signal.SIGINT:
+        assert process.returncode == 130 and "--resume" in messages
+    gone = time.monotonic() + 20
+    while any(alive(worker) for worker in workers) and time.monotonic() < gone:
+        time.sleep(0.05)
+    assert not any(alive(worker) for worker in workers)
+    before = stamps(out)
+    # Fewer seeds need no more time than the test has: only what is planned in config.json runs.
+    config = json.loads((out / "config.json").read_text())
+    done = len(before) // 2 + 1
+    (out / "config.json").write_text(json.dumps({**config, "seeds": list(range(done))}))
+    subprocess.run(
+        [sys.executable, "-m", "mixgym.cli", "compare", "--resume", f"--out={out}"], check=True
+    )
+    after = stamps(out)
+    assert len(after) >= 2 * done and (out / "report.html").exists()
+    assert all(after[path] == stamp for path, stamp in before.items())
+
+
+def children(parent: int) -> list[int]:
+    """Worker processes started by `parent`."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            line = (stat.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == parent and "mixgym.compare.worker" in line and fields[0] != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
