@@ -1,7 +1,7 @@
 """Write the pages that are made from the code: one an environment, and the presets table.
 
-    python docs/generate.py           # rewrite them
-    python docs/generate.py --check   # exit 1 if one is out of date
+python docs/generate.py           # rewrite them
+python docs/generate.py --check   # exit 1 if one is out of date
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""mixgym: Gymnasium environments in which a language-model training run is steered by its data mixture.
+"""Gymnasium environments in which a language-model training run is steered by its data mixture.
 
 Importing this package registers the environments (as string entry points) and imports nothing
 heavy: torch, transformers and matplotlib load when an environment is made.

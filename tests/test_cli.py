@@ -58,7 +58,8 @@ def test_list_names_what_there_is() -> None:
 
 
 def test_info_shows_the_live_spaces() -> None:
-    shown = words(run("info", "NanoPretrain-v0", "--env-arg", "domains=[recipes, python]").stdout)
+    arguments = ("--env-arg", "domains=[recipes, python]", "--env-arg", "limit=null")
+    shown = words(run("info", "NanoPretrain-v0", *arguments).stdout)
     assert "Box(-1.0, 1.0, (2,), float32)" in shown
     assert "Version History" in shown and "recipes" in shown
 

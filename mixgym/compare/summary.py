@@ -26,7 +26,8 @@ class SummaryRow:
 
     `steps_to_target` is the first evaluated LM step at which the validation objective is at most
     the reference arm's final one of the same seed; NaN (an empty field) if it never was, or if
-    the reference's run is not finished.
+    the reference's run is not finished. `eval_tokens` counts every evaluation, for rewards and
+    for reports; `reward_tokens` is the rewards' part of it.
     """
 
     env: str
@@ -59,13 +60,7 @@ class SummaryRow:
     @property
     def lm_tokens(self) -> int:
         """Every LM token the run cost: training, rewards, evaluation, proxies, learning."""
-        return (
-            self.train_tokens
-            + self.reward_tokens
-            + self.eval_tokens
-            + self.proxy_tokens
-            + self.agent_tokens
-        )
+        return self.train_tokens + self.eval_tokens + self.proxy_tokens + self.agent_tokens
 
 
 @dataclass(frozen=True)
@@ -143,7 +138,7 @@ def _summary_row(result: dict[str, Any], comparison: str, reached: float) -> Sum
         steps=result["steps"],
         train_tokens=ledger["train"]["tokens"],
         reward_tokens=ledger["reward"]["tokens"],
-        eval_tokens=ledger["evaluation"]["tokens"],
+        eval_tokens=ledger["reward"]["tokens"] + ledger["evaluation"]["tokens"],
         proxy_tokens=ledger["proxy"]["tokens"],
         agent_tokens=ledger["agent"]["tokens"],
         train_flops=ledger["train"]["flops"],

@@ -185,7 +185,8 @@ def caption(comparison: Comparison, table: Sequence[Arm]) -> str:
     else:
         name = "percentile bootstrap" if "bootstrap" in methods else "Student's t"
         intervals = f"95 % intervals of the mean over seeds, by {name}"
-    smoke = f"SMOKE: {n} seeds are too few to claim a difference. " if n < SMOKE_BELOW else ""
+    count = "1 seed is" if n == 1 else f"{n} seeds are"
+    smoke = f"SMOKE: {count} too few to claim a difference. " if n < SMOKE_BELOW else ""
     return (
         f"{smoke}Test split, objective-weighted mean; paired by seed against "
         f"{comparison.reference}; {intervals}."

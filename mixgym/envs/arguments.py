@@ -79,7 +79,11 @@ class EnvironmentArguments:
             )
 
     def updated(self, arguments: Mapping[str, Any]) -> EnvironmentArguments:
-        """Return a copy with some arguments replaced (`UnknownNameError` for an unknown one)."""
+        """Return a copy with some arguments replaced (`UnknownNameError` for an unknown one).
+
+        Limits that are defaults go with their corpus: another `corpus` drops them, and a subset of
+        `domains` keeps those of its own domains.
+        """
         own = [item.name for item in fields(self) if item.name != "training"]
         training = dict(self.training)
         changed: dict[str, Any] = {}
@@ -90,6 +94,12 @@ class EnvironmentArguments:
                 training[name] = value
             else:
                 raise unknown_name("argument", name, [*own, *TRAINING_ARGUMENTS])
+        if self.limit is not None and "limit" not in changed:
+            if changed.get("corpus", self.corpus) != self.corpus:
+                changed["limit"] = None
+            elif changed.get("domains") is not None:
+                kept = {k: v for k, v in self.limit.items() if k in changed["domains"]}
+                changed["limit"] = kept or None
         return replace(self, **changed, training=training)
 
     def training_settings(self) -> Settings:

@@ -11,7 +11,7 @@ from mixgym.envs.pretrain import PretrainEnv
 class MicroPretrainEnv(PretrainEnv):
     """
     ## Description
-    A GPT-NeoX is trained from scratch on the nineteen domains of the `core19` corpus: prose,
+    A GPT-NeoX of 0.13 M parameters is trained from scratch on the nineteen domains of the `core19` corpus: prose,
     technical documents, three languages and a hundred more in snippets, code in four languages,
     question answering, mathematics, structured data, a pronouncing dictionary and pure noise.
     The natural mixture is skewed like The Pile's, by the domains' real sizes: the largest domain
@@ -61,8 +61,8 @@ class MicroPretrainEnv(PretrainEnv):
         corpus="core19",
         limit={"aws_docs": 34_000_000, "recipes": 480_000, "hashes": 240_000},
         model="micro",
-        decisions=25,
+        decisions=40,
         steps_per_decision=40,
         evaluation_windows=64,
-        report_windows=512,
+        report_windows=1024,
     )

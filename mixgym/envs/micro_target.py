@@ -70,10 +70,10 @@ class MicroTargetEnv(PretrainEnv):
         corpus="core19",
         limit=dict.fromkeys(GROUPS["target"], 40_000),
         model="micro",
-        decisions=25,
+        decisions=40,
         steps_per_decision=40,
         objective="target",
         groups=GROUPS,
         evaluation_windows=256,
-        report_windows=512,
+        report_windows=1024,
     )

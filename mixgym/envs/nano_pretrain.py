@@ -11,11 +11,11 @@ from mixgym.envs.pretrain import PretrainEnv
 class NanoPretrainEnv(PretrainEnv):
     """
     ## Description
-    A GPT-NeoX of 0.08 M parameters is trained from scratch on the eight domains of the `nano8`
+    A GPT-NeoX of 0.04 M parameters is trained from scratch on the eight domains of the `nano8`
     corpus (English and French Wikipedia, recipes, Python, translations in a hundred languages,
     arithmetic, medical codes, API descriptions), 2 MB each. At every decision the agent chooses
-    the mixture of the next ten optimiser steps. The goal is the lowest mean validation loss over
-    all eight domains when the budget of 200 steps (205 k tokens) is spent. It is the environment
+    the mixture of the next fifteen optimiser steps. The goal is the lowest mean validation loss over
+    all eight domains when the budget of 300 steps (307 k tokens) is spent. It is the environment
     for tests, debugging and tutorials: an episode takes seconds.
 
     ## Action Space
@@ -64,5 +64,8 @@ class NanoPretrainEnv(PretrainEnv):
     """
 
     DEFAULTS: ClassVar[EnvironmentArguments] = EnvironmentArguments(
-        limit={"api_json": 8_000_000}, evaluation_windows=16
+        limit={"api_json": 8_000_000},
+        decisions=20,
+        steps_per_decision=15,
+        evaluation_windows=16,
     )

@@ -128,9 +128,7 @@ class ObservationLayout:
             *self.scalar_features,
         )
 
-    def split(
-        self, observation: NDArray[Any]
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    def split(self, observation: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Cut (..., size) observations into (..., K, F), (..., L, G) and (..., S) blocks."""
         k, f = len(self.domains), len(self.domain_features)
         n, g = len(self.layers), len(self.layer_features)

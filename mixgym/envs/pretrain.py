@@ -48,9 +48,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.render_mode = render_mode
         self.arguments = a = self.DEFAULTS.updated(arguments)
         self.settings = a.training_settings()
-        self.corpus = load_corpus(
-            a.corpus, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit
-        )
+        self.corpus = load_corpus(a.corpus, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit)
         if a.corpus_hash is not None and a.corpus_hash != self.corpus.hash:
             raise CorpusError(
                 f"corpus {a.corpus!r} has content hash {self.corpus.hash}, but corpus_hash="
@@ -155,9 +153,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         )
         if "checkpoint" in options:
             load_weights(self.run, options["checkpoint"])
-        self._noise = np.random.default_rng(
-            np.random.SeedSequence(self.run_seed, spawn_key=(1,))
-        )
+        self._noise = np.random.default_rng(np.random.SeedSequence(self.run_seed, spawn_key=(1,)))
         self._ended = False
         self._mixture = mixture
         start = replace(self.run.signals(), mixture=mixture.astype(np.float32))

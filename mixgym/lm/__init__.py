@@ -1,4 +1,4 @@
-"""The language-model training run: models, batches drawn by a mixture, optimiser steps, checkpoints.
+"""The training run: models, batches drawn by a mixture, optimiser steps, checkpoints.
 
 Nothing here knows about Gymnasium; a `TrainingRun` is usable from a plain script.
 """

@@ -11,7 +11,7 @@ _ROUNDS = 6
 
 
 def stable_key(*parts: object) -> int:
-    """Return a 64-bit integer that depends on `parts` alone (not on the process or its hash seed)."""
+    """Return a 64-bit integer that depends on `parts` alone, the same in every process."""
     text = "\x1f".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 

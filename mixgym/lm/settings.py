@@ -78,7 +78,7 @@ class Settings:
         return rate
 
     def updated(self, arguments: Mapping[str, Any]) -> Settings:
-        """Return a copy with some fields replaced (`UnknownNameError` for one that is not there)."""
+        """Return a copy with some fields replaced (`UnknownNameError` for an unknown one)."""
         known = [item.name for item in fields(self)]
         for name in arguments:
             if name not in known:
@@ -122,13 +122,13 @@ def gpt_neox(width: int, layers: int, heads: int) -> dict[str, Any]:
 #: name -> preset; one line each.
 PRESETS: dict[str, Preset] = {
     "nano": Preset(
-        gpt_neox(48, 2, 3),
-        Settings(context=64, batch_size=16, learning_rate=6e-3, warmup_steps=20),
-        "GPT-NeoX of 0.08 M parameters: an episode in seconds",
+        gpt_neox(32, 2, 2),
+        Settings(context=64, batch_size=16, learning_rate=8e-3, warmup_steps=20),
+        "GPT-NeoX of 0.04 M parameters: an episode in seconds",
     ),
     "micro": Preset(
         gpt_neox(64, 2, 4),
-        Settings(context=128, batch_size=16, learning_rate=4e-3, warmup_steps=50),
+        Settings(context=64, batch_size=32, learning_rate=6e-3, warmup_steps=50),
         "GPT-NeoX of 0.13 M parameters: an episode in about a minute",
     ),
 }

@@ -318,12 +318,8 @@ class TrainingRun:
             model = AutoModelForCausalLM.from_config(config)
         self.model = model.to_empty(device=self.settings.device).train()
         self.model.tie_weights()
-        self.stream = MixtureStream(
-            self.corpus, self.settings.batch_size, self.settings.context, 0
-        )
-        self.held_out = EvaluationWindows(
-            self.corpus, self.settings.context, self.evaluation_seed
-        )
+        self.stream = MixtureStream(self.corpus, self.settings.batch_size, self.settings.context, 0)
+        self.held_out = EvaluationWindows(self.corpus, self.settings.context, self.evaluation_seed)
         self._prepare()
         self.load_state_dict(saved["state"])
 

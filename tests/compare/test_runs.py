@@ -27,6 +27,7 @@ from mixgym.errors import MixgymError
 RUN = "runs/random/seed-0"
 TINY = {
     "domains": ["recipes", "python"],
+    "limit": None,
     "decisions": 2,
     "steps_per_decision": 2,
     "evaluation_windows": 2,

@@ -17,7 +17,7 @@ ROW = SummaryRow(
     env="mixgym/E-v0", agent="a", seed=0, objective_test_loss=1.0, worst_domain_test_loss=2.0,
     worst_domain="noise", bits_per_byte=2.0, worst_bits_per_byte=3.0, perplexity=4.0,
     steps_to_target=100.0, final_objective_validation_loss=1.1, steps=100, train_tokens=1000,
-    reward_tokens=200, eval_tokens=30, proxy_tokens=0, agent_tokens=4, train_flops=1e9,
+    reward_tokens=200, eval_tokens=230, proxy_tokens=0, agent_tokens=4, train_flops=1e9,
     seconds=5.0, ms_per_step=11.0, bare_ms_per_step=10.0, overhead=1.1, diverged=False,
     corpus_hash="h", version="1", comparison="E-v0",
 )  # fmt: skip
@@ -57,7 +57,7 @@ def test_only_shared_seeds_are_paired() -> None:
 
 def test_few_seeds_are_labelled_smoke() -> None:
     table = arms(COMPARISON, rows())
-    assert caption(COMPARISON, table).startswith("SMOKE: 3 seeds")
+    assert caption(COMPARISON, table).startswith("SMOKE: 3 seeds are too few")
     many = [replace(ROW, agent=a, seed=s) for a in "ab" for s in range(5)]
     assert "SMOKE" not in caption(COMPARISON, arms(COMPARISON, many))
 

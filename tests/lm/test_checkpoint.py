@@ -37,9 +37,7 @@ def test_weights_alone_need_the_same_model(two_domains: Corpus, tmp_path: Path) 
     checkpoint.load_weights(fresh, tmp_path)
     assert torch.equal(parameters(fresh), parameters(trained))
     assert fresh.step == 0
-    larger = TrainingRun(
-        two_domains, {**TINY, "hidden_size": 32}, total_steps=1, settings=SETTINGS
-    )
+    larger = TrainingRun(two_domains, {**TINY, "hidden_size": 32}, total_steps=1, settings=SETTINGS)
     with pytest.raises(CheckpointError, match="hidden_size"):
         checkpoint.load_weights(larger, tmp_path)
 

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ def test_progress_is_the_decrease_of_the_objective_and_telescopes() -> None:
     term = REWARD_TERMS["progress"]()
     losses = [5.5, 4.25, 4.5, 3.0]
     signals = [replace(START, objective_loss=x) for x in losses]
-    rewards = [term(a, b) for a, b in zip(signals, signals[1:], strict=False)]
+    rewards = [term(a, b) for a, b in itertools.pairwise(signals)]
     assert rewards == [1.25, -0.25, 1.5]
     assert sum(rewards) == losses[0] - losses[-1]
     assert term.needs == {"objective"}
