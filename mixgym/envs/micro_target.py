@@ -22,7 +22,7 @@ class MicroTargetEnv(PretrainEnv):
     """
     ## Description
     The run of `mixgym/MicroPretrain-v0`, but only four *scarce* domains count: recipes, bible,
-    python and wiki_es, each with only a little training text. The other fifteen are abundant:
+    python and wiki_es, each with only 25 kB of training text. The other fifteen are abundant:
     related ones (general prose, French, other code) that teach much of what the targets need,
     structured and low-value ones that are quick to learn and worth little, and noise. Training on
     the targets alone repeats them until they are memorised; training on the rest alone never
@@ -68,12 +68,12 @@ class MicroTargetEnv(PretrainEnv):
 
     DEFAULTS: ClassVar[EnvironmentArguments] = EnvironmentArguments(
         corpus="core19",
-        limit=dict.fromkeys(GROUPS["target"], 40_000),
+        limit=dict.fromkeys(GROUPS["target"], 25_000),
         model="micro",
         decisions=40,
         steps_per_decision=40,
         objective="target",
         groups=GROUPS,
-        evaluation_windows=256,
+        evaluation_windows=128,
         report_windows=1024,
     )

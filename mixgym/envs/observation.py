@@ -19,7 +19,7 @@ BOUND = 10.0
 Feature = Callable[[Signals, MixingTask], Any]
 
 
-def _share(tokens: NDArray[np.float32]) -> NDArray[np.float64]:
+def _share(tokens: NDArray[np.float32]) -> NDArray[Any]:
     return tokens / max(float(tokens.sum()), 1.0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import gymnasium as gym
 import numpy as np
@@ -72,7 +72,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._terms = {name: (float(w), REWARD_TERMS[name]()) for name, w in reward.items()}
         self._measured = self._domains_to_validate()
         self.action_map = make_action_map(a.action_map, self.task.K, **(a.action_arguments or {}))
-        self.action_space = self.action_map.space
+        self.action_space = cast(Any, self.action_map.space)
         self.layout = ObservationLayout.build(a.observation, names, self._layer_names())
         self.observation_space = spaces.Box(-BOUND, BOUND, (self.layout.size,), np.float32)
         self.run: TrainingRun | None = None
@@ -92,8 +92,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         import torch
         from transformers import AutoModelForCausalLM
 
-        from mixgym.lm.models import model_config
-        from mixgym.lm.training import signal_layers
+        from mixgym.lm.models import model_config, signal_layers
 
         a = self.arguments
         config = model_config(a.model, self.corpus.tokenizer.vocab_size, self.settings.context)
@@ -271,7 +270,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             names=list(self.task.names),
             steps=[0],
             mixtures=[self._mixture.copy()],
-            train_losses=[self.signals.train_loss.copy()],
+            train_losses=[self.signals.train_loss.astype(np.float64)],
             objective=[float(self.signals.objective_loss)],
             total_steps=self._active().total_steps,
             title=self.spec.id if self.spec else type(self).__name__,
@@ -280,7 +279,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     def _remember(self, signals: Signals) -> None:
         self.history.steps.append(signals.step)
         self.history.mixtures.append(self._mixture.copy())
-        self.history.train_losses.append(signals.train_loss.copy())
+        self.history.train_losses.append(signals.train_loss.astype(np.float64))
         self.history.objective.append(float(signals.objective_loss))
 
     def render(self) -> Any:

@@ -55,7 +55,7 @@ class MixingTask:
         if isinstance(spec, Mapping):
             weights = _checked(list(spec.values()), list(spec))
             parts = [self._named(name) for name in spec]
-            return _normalised(np.tensordot(weights / weights.sum(), np.array(parts), axes=1))
+            return _normalised(weights @ np.array(parts))
         if len(spec) != self.K:
             raise ValueError(
                 f"a mixture needs {self.K} weights, one for each of {', '.join(self.names)}; "

@@ -28,7 +28,7 @@ def private_rng(state: torch.Tensor | int) -> Iterator[None]:
     before = torch.get_rng_state()
     try:
         if isinstance(state, int):
-            torch.random.default_generator.manual_seed(state)
+            torch.default_generator.manual_seed(state)
         else:
             torch.set_rng_state(state)
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,13 @@ from torch.nn import functional
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm.evaluation import EvaluationWindows, domain_losses
-from mixgym.lm.models import MLP_OUTPUT_PATTERNS, ModelSpec, build_model, model_config
+from mixgym.lm.models import (
+    ModelSpec,
+    build_model,
+    model_config,
+    resolve_precision,
+    signal_layers,
+)
 from mixgym.lm.settings import PRESETS, Settings
 from mixgym.lm.stream import Batch, MixtureStream
 from mixgym.lm.threads import pinned_threads, private_rng
@@ -23,6 +28,8 @@ from mixgym.signals import Signals
 from mixgym.simplex import validate_mixture
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from mixgym.corpus import Corpus
 
 #: Above this multiple of the uniform prediction's loss, ln(vocabulary), training has diverged.
@@ -72,7 +79,8 @@ class TrainingRun:
         self.evaluation_seed = evaluation_seed
         init, order, noise = np.random.SeedSequence(seed).generate_state(3, dtype=np.uint64)
         config = model_config(model, corpus.tokenizer.vocab_size, settings.context)
-        self.model = build_model(model, config, int(init >> 1)).to(settings.device).train()
+        self.model: PreTrainedModel = build_model(model, config, int(init >> 1))
+        torch.nn.Module.to(self.model, settings.device).train()
         self.stream = MixtureStream(corpus, settings.batch_size, settings.context, int(order >> 1))
         self.held_out = EvaluationWindows(corpus, settings.context, evaluation_seed)
         with private_rng(int(noise >> 1)):
@@ -386,33 +394,3 @@ def _persistent(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def _nan_to_none(values: NDArray[np.float64]) -> list[float | None]:
     return [None if np.isnan(x) else float(x) for x in values]
-
-
-def signal_layers(model: torch.nn.Module, pattern: str) -> list[tuple[str, torch.nn.Parameter]]:
-    """Return the matrices whose norms are signals: those matching `pattern`, or the MLP outputs.
-
-    Raises:
-        MixgymError: nothing matches.
-    """
-    for candidate in [pattern] if pattern else MLP_OUTPUT_PATTERNS:
-        found = [(n, p) for n, p in model.named_parameters() if re.search(candidate, n)]
-        if found:
-            return found
-    if pattern:
-        raise MixgymError(f"no parameter of the model matches layers={pattern!r}")
-    raise MixgymError(
-        "the model's MLP output matrices were not recognised: name them with layers='REGEX', one "
-        f"of: {', '.join(n for n, p in model.named_parameters() if p.ndim == 2)}"
-    )
-
-
-def resolve_precision(settings: Settings, config: Any) -> str:
-    """Return `"fp32"` or `"bf16"` for `settings.precision`, deciding `"auto"` by the device."""
-    if settings.precision != "auto":
-        return settings.precision
-    if getattr(config, "hidden_size", 0) < 128:
-        return "fp32"
-    if torch.device(settings.device).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if native else "fp32"

@@ -131,12 +131,13 @@ def test_divergence_terminates_with_the_documented_penalty() -> None:
         NANO, learning_rate=1e6, warmup_steps=0, clip=1e6, steps_per_decision=20, decisions=5
     )
     observation, _ = env.reset(seed=0)
-    for n in range(5):
+    terminated, episode = False, 0
+    reward, truncated, info = 0.0, False, {}
+    while not terminated:
+        episode += 1
         observation, reward, terminated, truncated, info = env.step(np.zeros(8, np.float32))
         assert observation in env.observation_space
-        if terminated:
-            break
-    assert n < 4 and info["diverged"] and not truncated
+    assert episode < 5 and info["diverged"] and not truncated
     assert reward == -5.0
     with pytest.raises(gym.error.ResetNeeded):
         env.step(np.zeros(8, np.float32))

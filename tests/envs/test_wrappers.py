@@ -18,7 +18,7 @@ def test_gymnasiums_wrappers_work() -> None:
     env = wrappers.FlattenObservation(env)
     env = wrappers.RecordEpisodeStatistics(env)
     observation, info = env.reset(seed=0)
-    total = 0.0
+    total, terminated = 0.0, False
     for action in actions(env):
         observation, reward, terminated, _, info = env.step(action)
         assert observation in env.observation_space
@@ -30,7 +30,7 @@ def test_gymnasiums_wrappers_work() -> None:
 
 @pytest.mark.parametrize("mode", ["ansi", "rgb_array"])
 def test_rendering_follows_the_episode(mode: str) -> None:
-    env = make(NANO, render_mode=mode)
+    env: Any = make(NANO, render_mode=mode)
     env.reset(seed=0)
     env.step(np.zeros(8, np.float32))
     first = env.render()
@@ -66,8 +66,8 @@ def test_every_action_map_runs(action_map: str) -> None:
         assert action in env.action_space
         *_, info = env.step(action)
         assert info["mixture"].sum() == pytest.approx(1)
-    if action_map == "simplex":
-        np.testing.assert_allclose(info["mixture"], action, atol=1e-6)
+        if action_map == "simplex":
+            np.testing.assert_allclose(info["mixture"], action, atol=1e-6)
 
 
 def test_the_dirichlet_map_draws_from_the_runs_own_stream() -> None:

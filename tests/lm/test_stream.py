@@ -92,7 +92,7 @@ def test_state_is_small_and_resumes_exactly(nano8: Corpus) -> None:
 
 
 def test_state_of_another_corpus_is_refused(nano8: Corpus, two_domains: Corpus) -> None:
-    with pytest.raises(CheckpointError, match="another|belongs to corpus"):
+    with pytest.raises(CheckpointError, match="belongs to corpus"):
         stream(two_domains).load_state_dict(stream(nano8).state_dict())
 
 
