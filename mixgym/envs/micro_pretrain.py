@@ -11,8 +11,8 @@ from mixgym.envs.pretrain import PretrainEnv
 class MicroPretrainEnv(PretrainEnv):
     """
     ## Description
-    A GPT-NeoX of 0.13 M parameters is trained from scratch on the nineteen domains of the `core19` corpus: prose,
-    technical documents, three languages and a hundred more in snippets, code in four languages,
+    A GPT-NeoX of 0.13 M parameters is trained from scratch on the nineteen domains of the `core19`
+    corpus: prose, technical documents, three languages and a hundred more in snippets, code in four languages,
     question answering, mathematics, structured data, a pronouncing dictionary and pure noise.
     The natural mixture is skewed like The Pile's, by the domains' real sizes: the largest domain
     holds 18 %, the smallest 0.1 %. The goal is the lowest validation loss averaged over all
