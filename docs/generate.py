@@ -149,6 +149,59 @@ def baseline_card(env_id: str) -> list[str]:
     return [*lines, ""]
 
 
+PRESETS = """# How the presets were chosen
+
+Every candidate trained on `core19`'s uniform mixture for the same seconds of one core's processor
+time, evaluation not counted, and was evaluated on the way (64 validation windows a domain, mean
+over the nineteen domains). Lower is better; compare within a column. Models differ in how much
+text a window shows them, which is part of the comparison; losses are per byte, so tokenizers
+compare too. `benchmarks/presets.yml` has the candidates.
+
+    {command}
+
+"""
+
+PRESETS_END = """
+What was chosen, and why:
+
+- **micro** is `d64-L2-c64-b16-lr0.005-bytes`. On one CPU core a minute buys about 4e12 operations,
+  for which a model of 0.1 to 0.2 M parameters is the right size: the 0.86 M-parameter model is far
+  behind at every column, which is why `micro` is smaller than the "about 1 M" of the first plan.
+- **nano** is `d32-L2-c64-b16-lr0.008-bytes`, the best after the first seconds, where its episodes
+  end.
+- **Bytes** stay the default: no tokenizer to choose, and a loss that means the same everywhere. A
+  trained BPE reads more text a second; `tokenizer="bpe-1024"` is one argument away.
+"""
+
+
+def presets_page() -> str:
+    """Return the page of the presets' measurements, from benchmarks/results/presets."""
+    with (RESULTS / "presets" / "presets.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    marks = sorted({float(row["seconds"]) for row in rows})
+    by_name: dict[str, dict[float, dict[str, str]]] = {}
+    for row in rows:
+        by_name.setdefault(row["candidate"], {})[float(row["seconds"])] = row
+    seconds = f"{marks[-1]:g}"
+    command = f"python benchmarks/presets.py --corpus core19 --seconds {seconds} --workers 2"
+    lines = [
+        "| candidate | parameters | ms/step | tokens | "
+        + " | ".join(f"bits/byte at {m:g} s" for m in marks)
+        + " |",
+        "|---" * (4 + len(marks)) + "|",
+    ]
+    for name, cells in sorted(
+        by_name.items(), key=lambda i: float(i[1][marks[-1]]["bits_per_byte"])
+    ):
+        last = cells[marks[-1]]
+        values = " | ".join(f"{float(cells[m]['bits_per_byte']):.3f}" for m in marks)
+        lines.append(
+            f"| `{name}` | {int(last['parameters']):,} | {float(last['ms_per_step']):.1f} | "
+            f"{int(last['tokens']) / 1e6:.2f} M | {values} |"
+        )
+    return PRESETS.format(command=command) + "\n".join(lines) + "\n" + PRESETS_END
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page."""
     from mixgym.envs.registration import ENVIRONMENTS
@@ -157,6 +210,7 @@ def pages() -> dict[Path, str]:
     for env_id in ENVIRONMENTS:
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", env_id.split("/")[1].split("-")[0]).lower()
         result[DOCS / "environments" / f"{name}.md"] = environment_page(env_id)
+    result[DOCS / "presets.md"] = presets_page()
     return result
 
 

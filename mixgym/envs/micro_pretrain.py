@@ -11,14 +11,14 @@ from mixgym.envs.pretrain import PretrainEnv
 class MicroPretrainEnv(PretrainEnv):
     """
     ## Description
-    A GPT-NeoX of 0.13 M parameters is trained from scratch on the nineteen domains of the `core19`
-    corpus: prose, technical documents, three languages and a hundred more in snippets, code in four languages,
-    question answering, mathematics, structured data, a pronouncing dictionary and pure noise.
-    The natural mixture is skewed like The Pile's, by the domains' real sizes: the largest domain
-    holds 18 %, the smallest 0.1 %. The goal is the lowest validation loss averaged over all
-    nineteen domains, the objective of most data-mixing papers. Domains learn at different speeds
-    and help each other unequally; `hashes` cannot be learned at all, so a policy that chases high
-    losses wastes its budget there.
+    A GPT-NeoX of 0.13 M parameters is trained from scratch on the nineteen domains of the
+    `core19` corpus: prose, technical documents, three languages and a hundred more in snippets,
+    code in four languages, question answering, mathematics, structured data, a pronouncing
+    dictionary and pure noise. The natural mixture is skewed like The Pile's, by the domains'
+    real sizes: the largest domain holds 18 %, the smallest 0.1 %. The goal is the lowest
+    validation loss averaged over all nineteen domains, the objective of most data-mixing
+    papers. Domains learn at different speeds and help each other unequally; `hashes` cannot be
+    learned at all, so a policy that chases high losses wastes its budget there.
 
     ## Action Space
     `Box(-1, 1, (19,), float32)`, mapped to the mixture by `softmax(5 * action)`. Every point of

@@ -15,8 +15,8 @@ class NanoPretrainEnv(PretrainEnv):
     corpus (English and French Wikipedia, recipes, Python, translations in a hundred languages,
     arithmetic, medical codes, API descriptions), 2 MB each. At every decision the agent chooses
     the mixture of the next fifteen optimiser steps. The goal is the lowest mean validation loss
-    over all eight domains when the budget of 300 steps (307 k tokens) is spent. It is the environment
-    for tests, debugging and tutorials: an episode takes seconds.
+    over all eight domains when the budget of 300 steps (307 k tokens) is spent. It is the
+    environment for tests, debugging and tutorials: an episode takes seconds.
 
     ## Action Space
     `Box(-1, 1, (8,), float32)`, one number a domain, mapped to the mixture by
