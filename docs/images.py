@@ -1,7 +1,6 @@
 """Draw a finished run of `mixgym compare` as its environment's `render` would.
 
-    python docs/images.py benchmarks/results/foundation/runs/MicroTarget-v0/related-to-target/seed-0 \\
-        docs/images/micro_target.png
+    python docs/images.py runs/mine/runs/MicroTarget-v0/related-to-target/seed-0 picture.png
 """
 
 from __future__ import annotations
