@@ -7,7 +7,7 @@ export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test test-slow lint format docs bench results clean
+.PHONY: help setup demo test test-slow lint format docs bench results presets clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP)  ## Make the virtual environment
 
-demo: $(STAMP)  ## Train real language models under six data mixers; table, plots and report.html in runs/demo
+demo: $(STAMP)  ## Train real language models under seven data mixers: table, plots, runs/demo/report.html
 	$(BIN)/mixgym compare --suite benchmarks/suites/demo.yml --out runs/demo --resume
 	@echo
 	@echo "Open runs/demo/report.html. Then try:"
@@ -51,8 +51,12 @@ docs: $(STAMP)  ## Regenerate the pages made from docstrings
 bench: $(STAMP)  ## Overhead against a bare training loop, and process scaling
 	$(BIN)/python benchmarks/overhead.py
 
-results: $(STAMP)  ## Recompute benchmarks/results/foundation (about an hour on 2 cores)
-	$(BIN)/mixgym compare --suite benchmarks/suites/foundation.yml --out runs/foundation --resume
+results: $(STAMP)  ## Recompute benchmarks/results/foundation (half an hour to an hour on 2 cores)
+	$(BIN)/mixgym compare --suite benchmarks/suites/foundation.yml --out benchmarks/results/foundation --resume
+	$(BIN)/python benchmarks/stationarity.py benchmarks/results/foundation/summary.csv
+
+presets: $(STAMP)  ## Recompute benchmarks/results/presets
+	$(BIN)/python benchmarks/presets.py --corpus core19 --seconds 25 --workers 2
 
 clean:  ## Remove the virtual environment and the runs
 	rm -rf $(VENV) runs

@@ -1,6 +1,6 @@
 """Draw a finished run of `mixgym compare` as its environment's `render` would.
 
-    python docs/images.py runs/mine/runs/MicroTarget-v0/related-to-target/seed-0 picture.png
+python docs/images.py runs/mine/runs/MicroTarget-v0/related-to-target/seed-0 picture.png
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.image import imsave
 
-from mixgym.plotting.episode import EpisodeHistory, episode_frame
+from mixgym.plotting.episode import episode_frame
+from mixgym.plotting.history import EpisodeHistory
 
 
 def history(run: Path) -> EpisodeHistory:

@@ -22,7 +22,8 @@ class EnvironmentArguments:
     Attributes:
         corpus: registered corpus (`mixgym data list`), or `"files:FOLDER"` for your own text.
         domains: subset and order of its domains; all by default.
-        limit: cap on a domain's training text in bytes, `{"recipes": 120_000}`.
+        limit: cap on a domain's training text in bytes, `{"recipes": 120_000}`; merged into the
+            environment's own limits (`{"recipes": None}` lifts one, `limit=None` all of them).
         tokenizer: `"bytes"`, `"bpe-4096"`, `"hf:NAME_OR_PATH"`.
         model: preset, `AutoConfig` mapping, or local checkpoint directory.
         decisions: decisions in an episode.
@@ -81,7 +82,8 @@ class EnvironmentArguments:
     def updated(self, arguments: Mapping[str, Any]) -> EnvironmentArguments:
         """Return a copy with some arguments replaced (`UnknownNameError` for an unknown one).
 
-        Limits that are defaults go with their corpus: another `corpus` drops them, and a subset of
+        Limits given are merged into the default ones (`None` lifts a domain's, and `limit=None`
+        all). Default limits go with their corpus: another `corpus` drops them, and a subset of
         `domains` keeps those of its own domains.
         """
         own = [item.name for item in fields(self) if item.name != "training"]
@@ -94,12 +96,16 @@ class EnvironmentArguments:
                 training[name] = value
             else:
                 raise unknown_name("argument", name, [*own, *TRAINING_ARGUMENTS])
-        if self.limit is not None and "limit" not in changed:
-            if changed.get("corpus", self.corpus) != self.corpus:
-                changed["limit"] = None
-            elif changed.get("domains") is not None:
-                kept = {k: v for k, v in self.limit.items() if k in changed["domains"]}
-                changed["limit"] = kept or None
+        if changed.get("limit", {}) is not None:
+            same_corpus = changed.get("corpus", self.corpus) == self.corpus
+            domains = changed.get("domains")
+            kept = {
+                k: v
+                for k, v in (self.limit or {}).items()
+                if same_corpus and (domains is None or k in domains)
+            }
+            merged = {**kept, **changed.get("limit", {})}
+            changed["limit"] = {k: v for k, v in merged.items() if v is not None} or None
         return replace(self, **changed, training=training)
 
     def training_settings(self) -> Settings:

@@ -23,7 +23,7 @@ from mixgym.simplex import make_action_map
 if TYPE_CHECKING:
     from mixgym.ledger import Ledger
     from mixgym.lm.training import TrainingRun
-    from mixgym.plotting.episode import EpisodeHistory
+    from mixgym.plotting.history import EpisodeHistory
 
 RESET_OPTIONS = ("mixture", "checkpoint")
 
@@ -71,6 +71,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward = {a.reward: 1.0} if isinstance(a.reward, str) else dict(a.reward)
         self._terms = {name: (float(w), REWARD_TERMS[name]()) for name, w in reward.items()}
         self._measured = self._domains_to_validate()
+        self.corpus.check_window(self.settings.context + 1)
         self.action_map = make_action_map(a.action_map, self.task.K, **(a.action_arguments or {}))
         self.action_space = cast(Any, self.action_map.space)
         self.layout = ObservationLayout.build(a.observation, names, self._layer_names())
@@ -202,7 +203,9 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             validation_loss=validation.astype(np.float32),
             validation_change=change.astype(np.float32),
             objective_loss=loss,
-            diverged=not np.isfinite(validation[self._measured]).all(),
+            diverged=self._active().has_diverged(
+                np.where(np.isin(np.arange(self.task.K), self._measured), validation, 0.0)
+            ),
         )
 
     def _reward(self, before: Signals, after: Signals) -> float:
@@ -264,7 +267,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         return copy.deepcopy(self)
 
     def _new_history(self) -> EpisodeHistory:
-        from mixgym.plotting.episode import EpisodeHistory
+        from mixgym.plotting.history import EpisodeHistory
 
         return EpisodeHistory(
             names=list(self.task.names),

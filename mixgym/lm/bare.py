@@ -64,6 +64,6 @@ def bare_milliseconds_per_step(run: TrainingRun, steps: int = 20) -> float:
 
     Two steps more are taken first and not counted.
     """
-    stream = copy.deepcopy(run.stream)
+    stream = run.stream.twin()
     batches = list(stream.batches(run.corpus.natural, steps + 2))
     return 1000.0 * median(BareLoop(run).train(batches)[2:])

@@ -25,14 +25,16 @@ def save(run: TrainingRun, path: str | Path) -> None:
     `run.json` names the tensor file it belongs to and carries its SHA-256; it is renamed into
     place last, so that an interrupted save leaves the previous checkpoint readable.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save as serialise
 
     folder = Path(path)
     state = run.state_dict()
-    name = f"state-{run.step:08d}.safetensors"
+    content = serialise({k: v.cpu().contiguous() for k, v in state["tensors"].items()})
+    digest = hashlib.sha256(content).hexdigest()
+    # Named by content, so that no other state's file is ever overwritten.
+    name = f"state-{digest[:16]}.safetensors"
     with atomic_path(folder / name) as temporary:
-        save_file({k: v.cpu().contiguous() for k, v in state["tensors"].items()}, str(temporary))
-        digest = _sha256(temporary)
+        temporary.write_bytes(content)
     write_json(
         folder / "run.json",
         {
@@ -109,6 +111,7 @@ def load_weights(run: TrainingRun, path: str | Path) -> None:
     with torch.no_grad():
         for name, parameter in run.model.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
+    run.refresh_norms()
 
 
 def _record(path: str | Path, corpus: Corpus) -> dict[str, Any]:

@@ -51,8 +51,16 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("context", "batch_size", "threads"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+        numbers = ("learning_rate", "warmup_steps", "final_decay", "weight_decay", "clip")
+        for name in (*numbers, "loss_decay"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise ValueError(f"{name} must be a number, got {value!r}")
+        betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()
+        if len(betas) != 2 or not all(isinstance(b, (int, float)) and 0 <= b < 1 for b in betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas!r}")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate!r}")
         if self.warmup_steps < 0 or self.weight_decay < 0 or not self.clip > 0:
@@ -67,6 +75,8 @@ class Settings:
             )
         if self.precision not in ("fp32", "bf16", "auto"):
             raise unknown_name("precision", self.precision, ["fp32", "bf16", "auto"])
+        if str(self.device).split(":")[0] not in ("cpu", "cuda"):
+            raise unknown_name("device", self.device, ["cpu", "cuda", "cuda:0"])
         object.__setattr__(self, "betas", tuple(self.betas))
 
     def learning_rate_at(self, step: int, total_steps: int) -> float:

@@ -125,6 +125,12 @@ class MixtureStream:
         start = int(order[n - first]) * self.context
         return self._arrays[k][start : start + self.context + 1]
 
+    def twin(self) -> MixtureStream:
+        """Return an independent stream that continues as this one would."""
+        twin = MixtureStream(self.corpus, self.batch_size, self.context, self.seed)
+        twin.load_state_dict(self.state_dict())
+        return twin
+
     def state_dict(self) -> dict[str, Any]:
         """Return the stream's whole state, O(K) numbers, JSON-plain."""
         return {

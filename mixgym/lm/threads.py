@@ -1,4 +1,4 @@
-"""Pinned torch threads, so that a run's arithmetic does not depend on the machine's idle cores."""
+"""Pinned torch threads and private random states: what a run computes depends on it alone."""
 
 from __future__ import annotations
 
@@ -22,15 +22,31 @@ def pinned_threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def rng_state(device: str) -> dict[str, torch.Tensor]:
+    """Return torch's generator states that code on `device` draws from, by device type."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.device(device).type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_rng_state(states: dict[str, torch.Tensor], device: str) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
 @contextmanager
-def private_rng(state: torch.Tensor | int) -> Iterator[None]:
-    """Run a block on its own torch CPU generator state (or seed); the global state is restored."""
-    before = torch.get_rng_state()
+def private_rng(state: dict[str, torch.Tensor] | int, device: str = "cpu") -> Iterator[None]:
+    """Run a block on its own generator states (or seed); the global ones are restored."""
+    before = rng_state(device)
     try:
         if isinstance(state, int):
             torch.default_generator.manual_seed(state)
+            if "cuda" in before:
+                torch.cuda.manual_seed(state)
         else:
-            torch.set_rng_state(state)
+            _set_rng_state(state, device)
         yield
     finally:
-        torch.set_rng_state(before)
+        _set_rng_state(before, device)

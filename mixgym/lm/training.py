@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
+from mixgym.lm import checkpoint, state
 from mixgym.lm.evaluation import EvaluationWindows, domain_losses
 from mixgym.lm.models import (
     ModelSpec,
@@ -23,7 +25,7 @@ from mixgym.lm.models import (
 )
 from mixgym.lm.settings import PRESETS, Settings
 from mixgym.lm.stream import Batch, MixtureStream
-from mixgym.lm.threads import pinned_threads, private_rng
+from mixgym.lm.threads import pinned_threads, private_rng, rng_state
 from mixgym.signals import Signals
 from mixgym.simplex import validate_mixture
 
@@ -83,8 +85,8 @@ class TrainingRun:
         torch.nn.Module.to(self.model, settings.device).train()
         self.stream = MixtureStream(corpus, settings.batch_size, settings.context, int(order >> 1))
         self.held_out = EvaluationWindows(corpus, settings.context, evaluation_seed)
-        with private_rng(int(noise >> 1)):
-            self._rng = torch.get_rng_state()
+        with private_rng(int(noise >> 1), settings.device):
+            self._rng = rng_state(settings.device)
         self._prepare()
         self.ledger = Ledger()
         self.step = 0
@@ -94,7 +96,7 @@ class TrainingRun:
         self._last_seen = np.zeros(corpus.K, dtype=np.int64)
         self._validation = np.full(corpus.K, np.nan)
         self._mixture = corpus.natural.copy()
-        self._norms = self._weight_norms()
+        self.refresh_norms()
 
     def _prepare(self) -> None:
         self.n_parameters = sum(p.numel() for p in self.model.parameters())
@@ -149,10 +151,11 @@ class TrainingRun:
         before_loss, drawn_before = self._train_loss.copy(), self.stream.drawn
         weights_before = [parameter.detach().clone() for _, parameter in self._layers]
         recorded: list[tuple[Batch, torch.Tensor]] = []
-        with pinned_threads(self.settings.threads), private_rng(self._rng):
+        device = self.settings.device
+        with pinned_threads(self.settings.threads), private_rng(self._rng, device):
             for batch in self.stream.batches(weights, steps):
                 recorded.append((batch, self._optimiser_step(batch)))
-            self._rng = torch.get_rng_state()
+            self._rng = rng_state(device)
             last_loss = self._record_losses(recorded)
             updates = [
                 float(torch.linalg.vector_norm(parameter.detach() - old))
@@ -193,8 +196,7 @@ class TrainingRun:
     def _record_losses(self, recorded: list[tuple[Batch, torch.Tensor]]) -> NDArray[np.float64]:
         # One device-to-host copy a decision, not one a step.
         per_sequence = torch.stack([loss for _, loss in recorded]).double().cpu().numpy()
-        limit = DIVERGENCE_FACTOR * np.log(self.model.config.vocab_size)
-        self.diverged = not bool((per_sequence.mean(axis=1) < limit).all())
+        self.diverged = not bool((per_sequence.mean(axis=1) < self._loss_limit()).all())
         total, number = np.zeros(self.corpus.K), np.zeros(self.corpus.K)
         first_step = self.step - len(recorded)
         for offset, (batch, _) in enumerate(recorded):
@@ -210,6 +212,22 @@ class TrainingRun:
             number += step_number
         with np.errstate(invalid="ignore"):
             return total / number / self._bytes_per_token
+
+    def _loss_limit(self) -> float:
+        """Nats per token above which training has diverged."""
+        return DIVERGENCE_FACTOR * float(np.log(self.model.config.vocab_size))
+
+    def has_diverged(self, loss: NDArray[np.float64]) -> bool:
+        """Whether any of (K,) losses in nats per byte is beyond the limit or not a number.
+
+        The limit is `DIVERGENCE_FACTOR` times the loss of knowing nothing, ln(vocabulary).
+        """
+        return not bool((loss * self._bytes_per_token < self._loss_limit()).all())
+
+    def refresh_norms(self) -> None:
+        """Measure the weight norms again, after the weights were changed from outside."""
+        with pinned_threads(self.settings.threads):
+            self._norms = self._weight_norms()
 
     def _weight_norms(self) -> NDArray[np.float64]:
         return np.array([float(torch.linalg.vector_norm(p.detach())) for _, p in self._layers])
@@ -323,7 +341,7 @@ class TrainingRun:
         config = dict(saved["model_config"])
         config = AutoConfig.for_model(config.pop("model_type"), **config)
         with private_rng(0), torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         self.model = model.to_empty(device=self.settings.device).train()
         self.model.tie_weights()
         self.stream = MixtureStream(self.corpus, self.settings.batch_size, self.settings.context, 0)
@@ -331,66 +349,19 @@ class TrainingRun:
         self._prepare()
         self.load_state_dict(saved["state"])
 
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint into the directory `path` (see `lm.checkpoint.save`)."""
+        checkpoint.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, corpus: Corpus, **expected: Any) -> TrainingRun:
+        """Restore a saved run; it continues bit for bit (see `lm.checkpoint.load`)."""
+        return checkpoint.load(path, corpus, **expected)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the run's state: `tensors` (name -> copied tensor) and `scalars` (JSON-plain)."""
-        tensors = {
-            f"model.{name}": value.detach().clone()
-            for name, value in _persistent(self.model).items()
-        }
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optimiser.{key}.{name}"] = value.detach().clone()
-        tensors["rng"] = self._rng.clone()
-        return {
-            "tensors": tensors,
-            "scalars": {
-                "step": self.step,
-                "decision": self.decision,
-                "diverged": self.diverged,
-                "train_loss": _nan_to_none(self._train_loss),
-                "last_seen": self._last_seen.tolist(),
-                "mixture": self._mixture.tolist(),
-                "norms": self._norms.tolist(),
-                "stream": self.stream.state_dict(),
-                "ledger": self.ledger.to_json(),
-            },
-        }
+        return state.capture(self)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state` was taken (same corpus, model and settings)."""
-        tensors, scalars = state["tensors"], state["scalars"]
-        self.stream.load_state_dict(scalars["stream"])
-        own = _persistent(self.model)
-        with torch.no_grad():
-            for name, value in own.items():
-                value.copy_(tensors[f"model.{name}"])
-        self.optimiser.state.clear()
-        for name, parameter in self.model.named_parameters():
-            entries = {
-                key: tensors[f"optimiser.{key}.{name}"].clone()
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"optimiser.{key}.{name}" in tensors
-            }
-            if entries:
-                self.optimiser.state[parameter] = entries
-        self._rng = tensors["rng"].clone()
-        self.step = scalars["step"]
-        self.decision = scalars["decision"]
-        self.diverged = scalars["diverged"]
-        self._train_loss = np.array(
-            [np.nan if x is None else x for x in scalars["train_loss"]], dtype=np.float64
-        )
-        self._last_seen = np.array(scalars["last_seen"], dtype=np.int64)
-        self._mixture = np.array(scalars["mixture"], dtype=np.float64)
-        self._norms = np.array(scalars["norms"], dtype=np.float64)
-        self.ledger = Ledger.from_json(scalars["ledger"])
-
-
-def _persistent(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    # Tied weights appear once; non-persistent buffers (rotary frequencies) are kept too, since a
-    # restored model is built without running its initialisers.
-    return dict(model.named_parameters()) | dict(model.named_buffers())
-
-
-def _nan_to_none(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if np.isnan(x) else float(x) for x in values]
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Continue exactly where `saved` was taken (same corpus, model and settings)."""
+        state.restore(self, saved)

@@ -15,6 +15,15 @@ def test_default_limits_go_with_their_corpus_and_domains() -> None:
     assert DEFAULTS.updated(given).limit == {"icd10": 5}
 
 
+def test_given_limits_are_merged_into_the_default_ones() -> None:
+    assert DEFAULTS.updated({"limit": {"recipes": 7}}).limit == {"recipes": 7, "python": 200}
+    assert DEFAULTS.updated({"limit": {"recipes": None}}).limit == {"python": 200}
+    assert DEFAULTS.updated({"limit": None}).limit is None
+    assert DEFAULTS.updated({}).limit == DEFAULTS.limit
+    # An EnvSpec rebuilds from the arguments given, so updating twice changes nothing.
+    assert DEFAULTS.updated({"limit": {"recipes": 7}}).updated({}).limit["recipes"] == 7
+
+
 def test_training_arguments_replace_the_presets() -> None:
     changed = DEFAULTS.updated({"learning_rate": 0.5, "decisions": 3}).updated({"clip": 2.0})
     assert changed.decisions == 3

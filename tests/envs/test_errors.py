@@ -71,6 +71,12 @@ def test_bad_mixtures_are_refused() -> None:
         ({"render_mode": "human"}, "rgb_array"),
         ({"divergence_penalty": float("inf")}, "inf"),
         ({"batch_size": -1}, "-1"),
+        ({"batch_size": True}, "batch_size"),
+        ({"learning_rate": "1e-3"}, "must be a number, got '1e-3'"),
+        ({"betas": 0.9}, "betas"),
+        ({"betas": [0.9, 2]}, "betas"),
+        ({"device": "gpu"}, "cuda"),
+        ({"warmup_steps": "x"}, "warmup_steps"),
     ],
 )
 def test_bad_arguments_name_value_and_remedy(arguments: dict[str, Any], message: str) -> None:
@@ -121,14 +127,18 @@ def test_reset_options(tmp_path: Any) -> None:
     _, info = env.reset(seed=9, options={"checkpoint": str(tmp_path)})
     assert info["objective_loss"] == end
     assert info["step"] == 0
+    norms = env.unwrapped.signals.weight_norms  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(norms, trained.unwrapped.signals.weight_norms)  # type: ignore[attr-defined]
     other = make(NANO, domains=["recipes", "python"])
     with pytest.raises(CheckpointError, match="corpus"):
         other.reset(options={"checkpoint": str(tmp_path)})
 
 
-def test_divergence_terminates_with_the_documented_penalty() -> None:
+@pytest.mark.parametrize("steps", [1, 20])
+@pytest.mark.parametrize("rate", [1e3, 1e6])
+def test_divergence_terminates_with_the_documented_penalty(steps: int, rate: float) -> None:
     env = make(
-        NANO, learning_rate=1e6, warmup_steps=0, clip=1e6, steps_per_decision=20, decisions=5
+        NANO, learning_rate=rate, warmup_steps=0, clip=1e6, steps_per_decision=steps, decisions=5
     )
     observation, _ = env.reset(seed=0)
     terminated, episode = False, 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ import numpy as np
 import pytest
 from test_registry import IDS, SHORT
 
+from mixgym.lm.settings import PRESETS
+
 FILE = Path(__file__).with_name("golden.json")
+
+
+def model_facts(env: Any) -> dict[str, Any]:
+    preset = PRESETS[env.arguments.model]
+    return {"config": dict(preset.config), "context": env.settings.context}
 
 
 def measured(env_id: str) -> dict[str, Any]:
@@ -29,7 +37,17 @@ def measured(env_id: str) -> dict[str, Any]:
         _, reward, _, _, info = env.step(action)
         losses.append(info["objective_loss"])
         rewards.append(reward)
+    registered: Any = gym.make(env_id).unwrapped
     return {
+        "configuration": json.loads(
+            json.dumps(
+                {
+                    "arguments": asdict(registered.arguments),
+                    "settings": asdict(registered.settings),
+                    "model": model_facts(registered),
+                }
+            )
+        ),
         "corpus_hash": info["corpus_hash"],
         "mixture": info["mixture"].tolist(),
         "objective_loss": losses,
@@ -46,6 +64,7 @@ def test_rollout_is_the_versions_own(env_id: str) -> None:
         FILE.write_text(json.dumps({**golden, env_id: found}, indent=1) + "\n")
         return
     expected = golden[env_id]
+    assert found["configuration"] == expected["configuration"]
     assert found["corpus_hash"] == expected["corpus_hash"]
     for name in ("mixture", "objective_loss", "rewards", "test_loss"):
         np.testing.assert_allclose(found[name], expected[name], atol=2e-3, err_msg=name)

@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,8 +66,6 @@ def test_same_run_in_another_process(two_domains: Corpus) -> None:
         "from mixgym.corpus import load_corpus\n"
         "print(repr(trajectory(tiny(load_corpus('nano8', domains=['recipes', 'python'])))))"
     )
-    from pathlib import Path
-
     output = subprocess.run(
         [sys.executable, "-c", code, str(Path(__file__).parent)],
         check=True,
@@ -74,6 +73,27 @@ def test_same_run_in_another_process(two_domains: Corpus) -> None:
         text=True,
     ).stdout
     assert output.strip() == repr(trajectory(tiny(two_domains)))
+
+
+def test_a_killed_run_resumes_in_another_process(two_domains: Corpus, tmp_path: Path) -> None:
+    run = tiny(two_domains)
+    run.advance([0.3, 0.7], 5)
+    run.save(tmp_path)
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_training import trajectory\n"
+        "from mixgym.corpus import load_corpus\n"
+        "from mixgym.lm.training import TrainingRun\n"
+        "corpus = load_corpus('nano8', domains=['recipes', 'python'])\n"
+        "print(repr(trajectory(TrainingRun.load(sys.argv[2], corpus))))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert output.strip() == repr(trajectory(run))
 
 
 def through_disk(run: TrainingRun, tmp_path: object) -> TrainingRun:
@@ -224,13 +244,23 @@ def test_other_architectures(two_domains: Corpus) -> None:
     assert trajectory(pickle.loads(pickle.dumps(run))) == trajectory(run)
 
 
-def test_a_local_checkpoint_is_continued(two_domains: Corpus, tmp_path: object) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_local_checkpoint_is_continued(
+    two_domains: Corpus, tmp_path: object, dtype: torch.dtype
+) -> None:
     base = tiny(two_domains)
     base.advance([0.5, 0.5], 10)
-    base.model.save_pretrained(str(tmp_path))
+    expected = base.evaluate(windows=4)
+    base.model.to(dtype).save_pretrained(str(tmp_path))  # type: ignore[arg-type]
     run = TrainingRun(two_domains, str(tmp_path), total_steps=10, settings=SETTINGS)
-    assert np.array_equal(run.evaluate(windows=4), base.evaluate(windows=4))
-    assert trajectory(run.fork()) == trajectory(run)
+    assert {p.dtype for p in run.model.parameters()} == {torch.float32}
+    if dtype == torch.float32:
+        assert np.array_equal(run.evaluate(windows=4), expected)
+    else:
+        assert np.allclose(run.evaluate(windows=4), expected, atol=0.02)
+    twins = [run.fork(), pickle.loads(pickle.dumps(run))]
+    after = trajectory(run)
+    assert [trajectory(twin) for twin in twins] == [after, after]
 
 
 def test_bad_arguments_name_value_and_remedy(two_domains: Corpus) -> None:
