@@ -164,7 +164,7 @@ compare too. `benchmarks/presets.yml` has the candidates.
 PRESETS_END = """
 What was chosen, and why:
 
-- **micro** is `d64-L2-c64-b16-lr0.005-bytes`. On one CPU core a minute buys about 4e12 operations,
+- **micro** is `d64-L2-c64-b32-lr0.003-bytes`. On one CPU core a minute buys about 4e12 operations,
   for which a model of 0.1 to 0.2 M parameters is the right size: the 0.86 M-parameter model is far
   behind at every column, which is why `micro` is smaller than the "about 1 M" of the first plan.
 - **nano** is `d32-L2-c64-b16-lr0.008-bytes`, the best after the first seconds, where its episodes

@@ -36,10 +36,13 @@ def main() -> None:
     debug = "--debug" in arguments
     try:
         app(args=[x for x in arguments if x != "--debug"], prog_name="mixgym")
-    except (MixgymError, ValueError, OSError) as error:
+    except (MixgymError, ValueError, TypeError, OSError) as error:
         if debug:
             raise
-        errors.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        # A TypeError comes from a value of the wrong kind and does not say which.
+        hint = " (a value of the wrong type? --debug shows where)"
+        text = f"error: {error}{hint if type(error) is TypeError else ''}"
+        errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
         sys.exit(130 if type(error).__name__ == "StudyInterrupted" else 1)
 
 
@@ -121,13 +124,14 @@ def info(
 
     import gymnasium as gym
 
-    from mixgym.compare.validate import environment_class, environment_id
+    from mixgym.compare.validate import build_corpus, environment_class, environment_id
 
     arguments = _assignments(env_arg)
     env_id = environment_id(env)
     page = inspect.getdoc(environment_class(env_id)) or ""
     console.print(f"[bold]{env_id}[/bold]\n")
     console.print(Markdown(page))
+    build_corpus(env_id, arguments)
     made = gym.make(env_id, **arguments)
     try:
         _describe(made)

@@ -16,6 +16,8 @@ from pathlib import Path
 EXTRAS = {"sb3": "stable_baselines3", "parquet": "pyarrow"}
 _REQUIRED = ("torch", "transformers", "gymnasium", "numpy", "matplotlib", "tokenizers")
 _SMOKE = {
+    "domains": ["recipes", "python"],
+    "limit": None,
     "decisions": 1,
     "steps_per_decision": 2,
     "evaluation_windows": 2,

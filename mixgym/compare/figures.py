@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,7 +78,10 @@ def _curve(rows: Sequence[CurveRow], label: str, seed: int) -> Curve:
 
 
 def _forest_rows(comparison: Comparison, summary: Sequence[SummaryRow]) -> list[ForestRow]:
-    loss = {(row.agent, row.seed): row.bits_per_byte for row in summary}
+    # A diverged run's loss measures nothing, however finite it is.
+    loss = {
+        (row.agent, row.seed): math.nan if row.diverged else row.bits_per_byte for row in summary
+    }
     rows = []
     for label in comparison.labels:
         shared = [
@@ -92,7 +96,8 @@ def _forest_rows(comparison: Comparison, summary: Sequence[SummaryRow]) -> list[
             [loss[comparison.reference, seed] for seed in shared],
         )
         interval = mean_interval(differences)
-        rows.append(ForestRow(label, differences, interval.mean, interval.low, interval.high))
+        note = f"{interval.n} of {len(shared)} seeds" if interval.n < len(shared) else ""
+        rows.append(ForestRow(label, differences, interval.mean, interval.low, interval.high, note))
     return rows
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import yaml
 
+from mixgym.compare.configuration import configuration_differences
 from mixgym.compare.request import AgentSpec, RunRequest, check_plain
+from mixgym.compare.yamltext import load_yaml
 from mixgym.errors import MixgymError, unknown_name
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -28,6 +30,7 @@ _COMPARISON_KEYS = (
     "reference",
     "agents",
     "corpus_hash",
+    "resolved",
 )
 
 
@@ -36,7 +39,7 @@ class Comparison:
     """Arms that are run on one environment with one set of seeds.
 
     `reference` is the label of the arm the others are compared to ("" means the first);
-    `corpus_hash` is "" until the environment has been built.
+    `corpus_hash` and `resolved` (see `RunRequest`) are empty until the environment has been built.
     """
 
     env: str
@@ -46,6 +49,7 @@ class Comparison:
     reference: str = ""
     name: str = ""
     corpus_hash: str = ""
+    resolved: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.agents:
@@ -88,6 +92,7 @@ class Comparison:
             "seeds": list(self.seeds),
             "reference": self.reference,
             "corpus_hash": self.corpus_hash,
+            "resolved": self.resolved,
         }
 
     @classmethod
@@ -107,6 +112,7 @@ class Comparison:
             reference=str(value.get("reference") or ""),
             name=str(value.get("name") or ""),
             corpus_hash=str(value.get("corpus_hash") or ""),
+            resolved=dict(value.get("resolved") or {}),
         )
 
 
@@ -121,11 +127,16 @@ def seed_range(seeds: int | Sequence[int], first: int = 0) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Study:
-    """Comparisons that share an output folder and a version of the code."""
+    """Comparisons that share an output folder and a version of the code.
+
+    A `suite` keeps each comparison's runs in a folder of its own; several comparisons always are
+    one.
+    """
 
     name: str
     comparisons: tuple[Comparison, ...]
     version: str = ""
+    suite: bool = False
 
     def __post_init__(self) -> None:
         if not self.comparisons:
@@ -134,15 +145,16 @@ class Study:
         for name in names:
             if names.count(name) > 1:
                 raise MixgymError(f"two comparisons are named {name!r}: give one a name of its own")
+        object.__setattr__(self, "suite", self.suite or len(names) > 1)
 
     @property
     def single(self) -> bool:
-        """Whether this is the one-comparison case, whose folders need no comparison's name."""
-        return len(self.comparisons) == 1
+        """Whether this is no suite, so that its folders need no comparison's name."""
+        return not self.suite
 
     def unbound(self) -> Study:
-        """This study without the corpus hashes and version it was run with, to run it anew."""
-        comparisons = tuple(replace(x, corpus_hash="") for x in self.comparisons)
+        """This study without the data and code it was run with, to run it anew."""
+        comparisons = tuple(replace(x, corpus_hash="", resolved={}) for x in self.comparisons)
         return replace(self, comparisons=comparisons, version="")
 
     def run_directory(self, comparison: Comparison, label: str, seed: int) -> Path:
@@ -162,6 +174,7 @@ class Study:
                     seed,
                     comparison.corpus_hash,
                     self.version,
+                    comparison.resolved,
                 ),
             )
             for comparison in self.comparisons
@@ -170,7 +183,7 @@ class Study:
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """The content of config.json: flat for one comparison, a list of them otherwise."""
+        """The content of config.json: flat for a single comparison, a list of them for a suite."""
         if self.single:
             return {**self.comparisons[0].to_json(), "name": self.name, "version": self.version}
         return {
@@ -189,7 +202,7 @@ class Study:
                 if key not in known:
                     raise unknown_name("key of a suite", key, known)
             comparisons = tuple(Comparison.from_json(entry) for entry in value["comparisons"])
-            return cls(str(value.get("name", "")), comparisons, version)
+            return cls(str(value.get("name", "")), comparisons, version, suite=True)
         plain = {key: item for key, item in value.items() if key not in ("name", "version")}
         return cls(str(value.get("name", "")), (Comparison.from_json(plain),), version)
 
@@ -197,7 +210,7 @@ class Study:
 def read_suite(path: Path) -> Study:
     """Read a suite (YAML, or any study's config.json, which is the way to repeat one)."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MixgymError(f"suite {path} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
@@ -243,6 +256,8 @@ def _differences(stored: Comparison, asked: Comparison, keep_reference: bool) ->
         for key in keys
         if getattr(stored, key) != getattr(asked, key)
     ]
+    if stored.env_arguments == asked.env_arguments:
+        found += configuration_differences(stored.resolved, asked.resolved)
     old = {agent.label: agent for agent in stored.agents}
     for agent in asked.agents:
         if agent.label in old and agent != old[agent.label]:

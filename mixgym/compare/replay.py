@@ -41,9 +41,10 @@ def replay_run(directory: Path) -> Replay:
     """Run `directory`'s actions again and compare mixtures, losses, rewards and the final result.
 
     Only reads the folder. Raises `MixgymError` if it is not a finished run, if a file is
-    damaged, or if the corpus is no longer the one the run was made with.
+    damaged, or if the corpus or the resolved configuration is no longer the one the run was made
+    with.
     """
-    from mixgym.compare.runner import check_corpus, make_environment
+    from mixgym.compare.runner import check_configuration, check_corpus, make_environment
 
     for name in (CONFIG, RESULT):
         if not (directory / name).is_file():
@@ -64,6 +65,7 @@ def replay_run(directory: Path) -> Replay:
     env = make_environment(request, config.get("action_map"))
     try:
         check_corpus(env, request)
+        check_configuration(env, request)
         return _compare(env, request, actions, metrics, result)
     finally:
         env.close()

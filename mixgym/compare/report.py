@@ -47,14 +47,17 @@ _READING = """
 <ul>
 <li><b>bits/byte</b> and <b>perplexity</b> (per byte) are of the final model on the test split,
 which no agent and no reward ever reads, averaged with the objective's weights (lower
-is better).</li>
+is better). The worst domain's are beside them.</li>
 <li><b>vs reference</b> is the arm minus the reference, in bits/byte, seed by seed. Arms of a
 seed share initial weights, data order and evaluation windows, so the differences are much sharper
 than the means. An interval that does not contain zero is evidence of a difference; with many arms,
 some will exclude zero by chance.</li>
 <li><b>fewer steps</b> compares when an arm's validation objective first came down to the
 reference's final one of the same seed with when the reference's own did: +20&nbsp;% is a fifth
-fewer steps. Seeds that never got there are counted, and left out of the mean.</li>
+fewer steps. Under it are the mean steps themselves, the arm's and the reference's. Seeds that
+never got there are left out of the mean.</li>
+<li>Losses of diverged runs measure nothing: they are left out, and <i>n of N seeds</i> says over
+how many a mean is.</li>
 <li><b>overhead</b> is the time of an LM step inside the environment, reward and evaluation apart,
 over that of a plain training loop with the same model, batches and threads, timed right before and
 after the episode under the same load.</li>

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from mixgym.compare.configuration import configuration_differences, configuration_id
+from mixgym.compare.yamltext import load_yaml
 from mixgym.errors import MixgymError, unknown_name
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -84,7 +86,7 @@ def parse_agent(text: str) -> AgentSpec:
 def parse_value(text: str, where: str) -> Any:
     """Parse a YAML value given on the command line; `where` names it in the error."""
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError as error:
         raise MixgymError(
             f"{where}: {text!r} is not YAML ({str(error).splitlines()[0]}); "
@@ -121,7 +123,11 @@ def check_plain(value: Any, where: str) -> None:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """Everything that decides a run's numbers. Equal requests give equal runs, bit for bit."""
+    """Everything that decides a run's numbers. Equal requests give equal runs, bit for bit.
+
+    `resolved` is what `env_arguments` come to with presets and defaults (see
+    `mixgym.compare.configuration`), empty if that is not known.
+    """
 
     env: str
     env_arguments: dict[str, Any]
@@ -129,6 +135,12 @@ class RunRequest:
     seed: int
     corpus_hash: str
     version: str
+    resolved: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def configuration(self) -> str:
+        """Short hash of `resolved`; "" if that is not known."""
+        return configuration_id(self.resolved)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, flat, in the order of a run's config.json."""
@@ -139,6 +151,8 @@ class RunRequest:
             "seed": self.seed,
             "corpus_hash": self.corpus_hash,
             "version": self.version,
+            "configuration": self.configuration,
+            "resolved": self.resolved,
         }
 
     @classmethod
@@ -152,12 +166,14 @@ class RunRequest:
             int(value["seed"]),
             value["corpus_hash"],
             value["version"],
+            dict(value.get("resolved") or {}),
         )
 
     def differences(self, config: Mapping[str, Any]) -> list[str]:
         """One line for each key in which a stored run `config` differs from this request."""
-        return [
+        found = [
             f"{key}: stored {config.get(key)!r}, asked for {value!r}"
             for key, value in self.to_json().items()
-            if config.get(key) != value
+            if key not in ("configuration", "resolved") and config.get(key) != value
         ]
+        return found + configuration_differences(config.get("resolved") or {}, self.resolved)

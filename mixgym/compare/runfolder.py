@@ -80,9 +80,9 @@ class MetricsWriter:
 
 
 def number(value: float) -> str:
-    """A number as CSV text: exact (shortest that reads back equal), empty for NaN."""
+    """A number as CSV text: exact (shortest that reads back equal), empty for NaN and infinity."""
     value = float(value)
-    if math.isnan(value):
+    if not math.isfinite(value):
         return ""
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
+from mixgym.compare.configuration import configuration_differences, resolved_configuration
 from mixgym.compare.provenance import git_revision, library_versions
 from mixgym.compare.request import RunRequest
 from mixgym.compare.runfolder import (
@@ -52,6 +53,21 @@ def check_corpus(env: gym.Env[Any, Any], request: RunRequest) -> None:
         )
 
 
+def check_configuration(env: gym.Env[Any, Any], request: RunRequest) -> None:
+    """Raise `MixgymError` naming the keys in which presets or defaults are not the request's.
+
+    A request that does not know its configuration (of an older mixgym) passes.
+    """
+    if not request.resolved:
+        return
+    differences = configuration_differences(request.resolved, resolved_configuration(env))
+    if differences:
+        raise MixgymError(
+            f"presets or defaults are not those of this run: {'; '.join(differences)}. Give these "
+            "arguments, or use the version of mixgym that made it"
+        )
+
+
 def as_action(action: Any) -> NDArray[np.float32]:
     """An action as the float32 that is stored, so that a replay feeds the environment the same."""
     return np.array(action, dtype=np.float32)
@@ -69,7 +85,7 @@ def execute_run(
     and objective. `timing_steps` steps of the bare training loop are timed before and after the
     episode, on copies, so that overhead is measured under the load the run itself had; 0 skips
     it. A diverged run finishes and says so. Raises `MixgymError` if the folder holds another
-    finished run, or if the corpus is not the request's.
+    finished run, or if the corpus or the resolved configuration is not the request's.
     """
     stored = finished_result(directory, request)
     if stored is not None:
@@ -79,6 +95,7 @@ def execute_run(
     env = make_environment(request, agent.action_map)
     try:
         check_corpus(env, request)
+        check_configuration(env, request)
         write_json(directory / CONFIG, {**request.to_json(), **_context(env, agent)})
         return _episode(request, directory, env, agent, on_progress, timing_steps)
     finally:
@@ -174,6 +191,7 @@ def _episode(
         "bare_ms_per_step": bare_per_step,
         "overhead": per_step / bare_per_step,
         "corpus_hash": request.corpus_hash,
+        "configuration": request.configuration,
         "version": request.version,
     }
     write_result(directory, result)

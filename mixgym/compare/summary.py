@@ -54,6 +54,7 @@ class SummaryRow:
     overhead: float
     diverged: bool
     corpus_hash: str
+    configuration: str
     version: str
     comparison: str
 
@@ -148,6 +149,7 @@ def _summary_row(result: dict[str, Any], comparison: str, reached: float) -> Sum
         overhead=_real(result["overhead"]),
         diverged=result["diverged"],
         corpus_hash=result["corpus_hash"],
+        configuration=result.get("configuration", ""),
         version=result["version"],
         comparison=comparison,
     )
@@ -158,7 +160,7 @@ def _real(value: float | None) -> float:
 
 
 def write_rows(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:
-    """Write rows as CSV atomically: a header, exact numbers, empty fields for NaN."""
+    """Write rows as CSV atomically: a header, exact numbers, empty fields for NaN and infinity."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([field.name for field in fields(kind)])
@@ -170,8 +172,9 @@ def write_rows(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     """Read what `write_rows` wrote; further columns are ignored.
 
-    A missing `comparison` column means the environment's short name. Raises `MixgymError` if
-    the file or another column is missing, or a value is not of its column's type.
+    A missing `comparison` column means the environment's short name, a missing `configuration`
+    one an older mixgym. Raises `MixgymError` if the file or another column is missing, or a value
+    is not of its column's type.
     """
     types = get_type_hints(kind)
     try:
@@ -179,6 +182,7 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
             rows = []
             for record in csv.DictReader(file):
                 record.setdefault("comparison", record["env"].rpartition("/")[2])
+                record.setdefault("configuration", "")
                 rows.append(kind(**{name: _parse(record[name], t) for name, t in types.items()}))
             return rows
     except (OSError, KeyError, ValueError) as error:

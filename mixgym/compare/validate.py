@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from gymnasium.envs.registration import load_env_creator
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
+from mixgym.compare.configuration import absolute_paths, resolved_configuration
 from mixgym.compare.plan import Comparison, Study
 from mixgym.compare.provenance import code_version
 from mixgym.errors import MixgymError, unknown_name
@@ -45,10 +47,11 @@ def environment_class(env_id: str) -> Any:
     return load_env_creator(creator) if isinstance(creator, str) else creator
 
 
-def _build_corpus(env_id: str, arguments: Mapping[str, Any]) -> None:
+def build_corpus(env_id: str, arguments: Mapping[str, Any]) -> None:
     """Check an environment's arguments and build its corpus, showing progress if it is missing.
 
     mixgym's own environments know their arguments; of others only the signature is checked.
+    Raises `UnknownNameError` for an unknown argument, `CorpusError` if the corpus cannot be built.
     """
     from mixgym.corpus import load_corpus
     from mixgym.envs.pretrain import PretrainEnv
@@ -68,43 +71,69 @@ def _build_corpus(env_id: str, arguments: Mapping[str, Any]) -> None:
 
 
 def prepare(study: Study, say: Callable[[str], None] = lambda text: None) -> Study:
-    """Check every part of `study` for real, build its corpora, and fill in hashes and version.
+    """Check every part of `study` for real, build its corpora, and fill in what it runs with.
+
+    That is each comparison's corpus hash, resolved configuration and absolute paths, and the
+    version. Files of the corpora are hashed again, once each.
 
     Each environment is built and reset once for every action map its agents want, and every
     agent is started on it, so that a misspelt domain in the last arm's schedule fails now and
     not in an hour. Raises `MixgymError` or `ValueError` naming what is wrong.
     """
-    comparisons = [replace(c, env=environment_id(c.env)) for c in study.comparisons]
+    comparisons = [
+        replace(c, env=environment_id(c.env), env_arguments=absolute_paths(c.env_arguments))
+        for c in study.comparisons
+    ]
     for comparison in comparisons:
-        _build_corpus(comparison.env, comparison.env_arguments)
+        with _naming(f"{comparison.env} with {comparison.env_arguments}"):
+            build_corpus(comparison.env, comparison.env_arguments)
         for spec in comparison.agents:
-            make_agent(spec.agent, **spec.arguments)
+            with _naming(f"agent {spec.label!r}"):
+                make_agent(spec.agent, **spec.arguments)
     checked = []
+    verified: set[str] = set()
     for comparison in comparisons:
         say(f"checking {comparison.env} with {', '.join(comparison.labels)}")
-        checked.append(replace(comparison, corpus_hash=_try_out(comparison)))
+        checked.append(_try_out(comparison, verified))
     return replace(study, comparisons=tuple(checked), version=code_version())
 
 
-def _try_out(comparison: Comparison) -> str:
-    """Start every agent of a comparison on a fresh environment; return the corpus hash."""
+def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
+    """Start every agent of a comparison on a fresh environment; fill in what that shows.
+
+    A corpus is verified unless its hash is among `verified`, to which it is then added.
+    """
     agents = {spec.label: make_agent(spec.agent, **spec.arguments) for spec in comparison.agents}
-    corpus_hash = ""
     # A dict keeps the order, so that errors come in the order of the arms.
     for action_map in dict.fromkeys(agent.action_map for agent in agents.values()):
         arguments = dict(comparison.env_arguments)
         if action_map is not None:
             arguments["action_map"] = action_map
-        env = gym.make(comparison.env, disable_env_checker=True, **arguments)
+        with _naming(f"{comparison.env} with {arguments}"):
+            env = gym.make(comparison.env, disable_env_checker=True, **arguments)
         try:
-            corpus_hash = env.unwrapped.corpus.hash  # type: ignore[attr-defined]
-            env.reset(seed=comparison.seeds[0])
+            corpus = env.unwrapped.corpus  # type: ignore[attr-defined]
+            if corpus.hash not in verified:
+                corpus.verify()
+                verified.add(corpus.hash)
+            comparison = replace(
+                comparison, corpus_hash=corpus.hash, resolved=resolved_configuration(env)
+            )
+            with _naming(f"{comparison.env} with {arguments}"):
+                env.reset(seed=comparison.seeds[0])
             for label, agent in agents.items():
                 if agent.action_map == action_map:
-                    try:
+                    with _naming(f"agent {label!r}", MixgymError, ValueError):
                         agent.start(env, comparison.seeds[0])
-                    except (MixgymError, ValueError) as error:
-                        raise MixgymError(f"agent {label!r}: {error}") from error
         finally:
             env.close()
-    return corpus_hash
+    return comparison
+
+
+@contextmanager
+def _naming(what: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Say of `what` an error is: of TypeErrors, which name nothing, and of the given `kinds`."""
+    try:
+        yield
+    except (TypeError, *kinds) as error:
+        raise MixgymError(f"{what}: {error}") from error

@@ -21,6 +21,7 @@ from mixgym.corpus.progress import Reporter
 from mixgym.corpus.recipe import CorpusRecipe, DomainRecipe
 from mixgym.corpus.split import SPLITS, assign_splits
 from mixgym.corpus.spool import Spool, spool_documents, write_splits
+from mixgym.corpus.stamp import Stamp
 from mixgym.corpus.wheels import MissingPackageError, Pin, Wheels, fetch, project_locks, sha256_of
 from mixgym.errors import CorpusError, unknown_name
 from mixgym.files import read_json, write_json
@@ -93,9 +94,18 @@ def build_once(
                 shutil.rmtree(folder)
             if not done.exists():
                 make()
+                _stamp(folder, read_json(done))
         finally:
             lock.release()
     return folder
+
+
+def _stamp(folder: Path, manifest: Mapping[str, Any]) -> None:
+    stamp = Stamp(folder)
+    for name, entry in manifest["domains"].items():
+        for split in SPLITS:
+            stamp.trust(text_path(folder, name, split), entry["splits"][split]["sha256"])
+    stamp.save()
 
 
 def _version(recipe: CorpusRecipe, domains: list[DomainRecipe], pins: list[Pin]) -> str:
@@ -124,7 +134,7 @@ def _build(
         entries = {}
         for domain in domains:
             reporter.doing(f"building {recipe.name}: {domain.name}")
-            entry = _finished(folder, domain.name)
+            entry = finished(folder, domain.name)
             if entry is None:
                 entry = _build_domain(domain, wheels, recipe.cap, folder, seen)
             else:
@@ -222,7 +232,7 @@ def text_path(folder: Path, domain: str, split: str) -> Path:
     return folder / "text" / f"{domain}.{split}.bin"
 
 
-def _finished(folder: Path, name: str) -> dict[str, Any] | None:
+def finished(folder: Path, name: str) -> dict[str, Any] | None:
     """The entry of a domain that an interrupted build finished, if its files are intact."""
     part = folder / "parts" / f"{name}.json"
     if not part.exists():

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mixgym.errors import CorpusError
+from mixgym.files import read_json
 
 
 def cache_root(cache: str | os.PathLike[str] | None = None) -> Path:
@@ -45,6 +47,17 @@ def damaged(path: Path, name: str, tokenizer: str = "bytes") -> CorpusError:
         f"{path} is damaged or missing: run `mixgym data build '{name}' --rebuild{option}` to make "
         "the corpus again"
     )
+
+
+def read_facts(path: Path, damage: Callable[[Path], CorpusError]) -> dict[str, Any]:
+    """The JSON object in a file of a built corpus; raises `damage(path)` if there is none."""
+    try:
+        facts = read_json(path)
+    except (FileNotFoundError, ValueError) as error:
+        raise damage(path) from error
+    if not isinstance(facts, dict):
+        raise damage(path)
+    return facts
 
 
 def disk_full(folder: Path) -> CorpusError:

@@ -20,7 +20,7 @@ from mixgym.errors import CorpusError, unknown_name
 
 
 class Domain:
-    """One domain of a corpus.
+    """One domain of a corpus. Immutable: a copy is the domain itself.
 
     Attributes:
         name: as the mixture's entries are called.
@@ -72,6 +72,12 @@ class Domain:
         """Bytes of text a token stands for; 1.0 for the bytes tokenizer."""
         return self.bytes(split) / max(self._cut(split)[0], 1)
 
+    def __copy__(self) -> Domain:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Domain:
+        return self
+
     def __repr__(self) -> str:
         return f"Domain({self.name!r}, {self.bytes('train'):,} bytes)"
 
@@ -79,8 +85,8 @@ class Domain:
 class Corpus:
     """Named domains with train, validation and test tokens. Made by `load_corpus`.
 
-    Validation feeds signals and rewards; test is read by reports only. Pickling and copying keep
-    the specification and the folder, never the arrays.
+    Validation feeds signals and rewards; test is read by reports only. Immutable: a copy is the
+    corpus itself. Pickling keeps the specification and the folder, never the arrays.
     """
 
     def __init__(
@@ -174,6 +180,12 @@ class Corpus:
     def _check(self, path: Path, expected: str) -> None:
         if not path.exists() or sha256_of(path) != expected:
             raise damaged(path, self._spec["name"], self._spec["tokenizer"])
+
+    def __copy__(self) -> Corpus:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Corpus:
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.spec, str(self._cache), self.hash)

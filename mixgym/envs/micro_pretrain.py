@@ -14,8 +14,9 @@ class MicroPretrainEnv(PretrainEnv):
     A GPT-NeoX of 0.13 M parameters is trained from scratch on the nineteen domains of the
     `core19` corpus: prose, technical documents, three languages and a hundred more in snippets,
     code in four languages, question answering, mathematics, structured data, a pronouncing
-    dictionary and pure noise. The natural mixture is skewed like The Pile's, by the domains'
-    real sizes: the largest domain holds 18 %, the smallest 0.1 %. The goal is the lowest
+    dictionary and pure noise. The natural mixture is skewed like The Pile's: it follows
+    the domains' real sizes, aws_docs, recipes and hashes being limited so that the largest domain
+    holds 18 % and the smallest 0.1 %. The goal is the lowest
     validation loss averaged over all nineteen domains, the objective of most data-mixing
     papers. Domains learn at different speeds and help each other unequally; `hashes` cannot be
     learned at all, so a policy that chases high losses wastes its budget there.
@@ -61,7 +62,7 @@ class MicroPretrainEnv(PretrainEnv):
         corpus="core19",
         limit={"aws_docs": 34_000_000, "recipes": 480_000, "hashes": 240_000},
         model="micro",
-        decisions=40,
+        decisions=30,
         steps_per_decision=40,
         evaluation_windows=64,
         report_windows=1024,

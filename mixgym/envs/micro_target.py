@@ -70,7 +70,7 @@ class MicroTargetEnv(PretrainEnv):
         corpus="core19",
         limit=dict.fromkeys(GROUPS["target"], 25_000),
         model="micro",
-        decisions=40,
+        decisions=30,
         steps_per_decision=40,
         objective="target",
         groups=GROUPS,

@@ -138,7 +138,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "micro": Preset(
         gpt_neox(64, 2, 4),
-        Settings(context=64, batch_size=16, learning_rate=5e-3, warmup_steps=50),
+        Settings(context=64, batch_size=32, learning_rate=3e-3, warmup_steps=50),
         "GPT-NeoX of 0.13 M parameters: an episode in about a minute",
     ),
 }

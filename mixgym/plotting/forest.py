@@ -14,13 +14,17 @@ from mixgym.plotting.style import FAINT, GRID, INK, REFERENCE, arm_colours, dres
 
 @dataclass(frozen=True)
 class ForestRow:
-    """One arm: per-seed differences (seeds,), their mean, and the interval (NaN if none)."""
+    """One arm: per-seed differences (seeds,), their mean, and the interval (NaN if none).
+
+    NaN differences, of diverged runs, are not drawn; `note` is put under the label.
+    """
 
     label: str
     differences: NDArray[np.float64]
     mean: float
     low: float
     high: float
+    note: str = ""
 
 
 def forest_figure(rows: Sequence[ForestRow], reference: str, heading: str) -> Figure:
@@ -54,7 +58,8 @@ def forest_figure(rows: Sequence[ForestRow], reference: str, heading: str) -> Fi
     axes.set_axisbelow(True)
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    axes.set_yticks(range(len(rows)), [row.label for row in reversed(rows)])
+    labels = [f"{row.label}\n{row.note}" if row.note else row.label for row in reversed(rows)]
+    axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.margins(x=0.08)
     axes.set_xlabel(f"test bits/byte minus {reference}'s, same seed")

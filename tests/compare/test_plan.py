@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mixgym.compare.configuration import absolute_paths, configuration_id
 from mixgym.compare.plan import Comparison, Study, merge, read_suite
 from mixgym.compare.report import agent_text, command
 from mixgym.compare.request import AgentSpec, parse_agent, parse_assignment
 from mixgym.errors import MixgymError, UnknownNameError
 
+ROOT = Path(__file__).parents[2]
 A, B, C = (AgentSpec(name, name) for name in ("uniform", "natural", "random"))
 
 
@@ -59,6 +62,25 @@ def test_bad_agent_specs_are_refused(text: str, message: str) -> None:
         parse_agent(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("1E5", 1e5),
+        ("-2.5e-4", -2.5e-4),
+        ("+1.e2", 100.0),
+        ("{a: [1e-3, 2]}", {"a": [0.001, 2]}),
+        ("'1e-3'", "1e-3"),
+        ("1e", "1e"),
+        ("nano-1e5", "nano-1e5"),
+    ],
+)
+def test_numbers_may_have_a_bare_exponent(text: str, value: object) -> None:
+    found = parse_assignment(f"key={text}")[1]
+    assert found == value and type(found) is type(value)
+    assert parse_agent(f"static:{{key: {text}}}").arguments == {"key": value}
+
+
 def test_assignments() -> None:
     assert parse_assignment("limit={recipes: 40000}") == ("limit", {"recipes": 40000})
     with pytest.raises(MixgymError, match="key=value"):
@@ -100,6 +122,16 @@ def test_one_comparison_and_several_lie_in_folders_of_their_own() -> None:
     assert two.run_directory(first, "uniform", 3) == Path("runs/NanoPretrain-v0/uniform/seed-3")
 
 
+def test_a_suite_of_one_has_the_folders_of_a_suite(tmp_path: Path) -> None:
+    demo = read_suite(ROOT / "benchmarks" / "suites" / "demo.yml")
+    planned = {demo.run_directory(c, r.agent.label, r.seed).as_posix() for c, r in demo.requests()}
+    printed = re.findall(r"mixgym replay runs/demo/(\S+)", (ROOT / "Makefile").read_text())
+    assert printed == ["runs/NanoPretrain-v0/natural/seed-0"] and printed[0] in planned
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(demo.to_json()))
+    assert read_suite(path) == demo == demo.unbound()
+
+
 def test_resuming_may_add_agents_and_seeds() -> None:
     merged = merge(study(A, B), study(A, B, C, seeds=(1, 2)))
     assert merged.comparisons[0].labels == ("uniform", "natural", "random")
@@ -118,6 +150,7 @@ def test_resuming_keeps_the_reference_unless_another_is_asked_for() -> None:
     [
         (study(A, B, env_arguments={"decisions": 3}), "env_arguments"),
         (study(A, B, corpus_hash="def"), "corpus_hash"),
+        (study(A, B, resolved={"settings": {"learning_rate": 0.005}}), "older mixgym"),
         (study(A, AgentSpec("natural", "random")), "agent natural"),
         (replace(study(A, B), version="2.0"), "version"),
         (study(A, B, name="other"), "comparisons"),
@@ -128,13 +161,51 @@ def test_resuming_something_else_names_what_differs(asked: Study, key: str) -> N
         merge(study(A, B), asked)
 
 
+def test_resuming_after_a_preset_has_changed_names_the_keys() -> None:
+    old = {"settings": {"learning_rate": 0.008, "clip": 1.0}, "arguments": {"reward": "a"}}
+    new = {"settings": {"learning_rate": 0.005, "clip": 1.0}, "arguments": {"reward": "a", "b": 1}}
+    stored, asked = study(A, resolved=old), study(A, resolved=new)
+    with pytest.raises(MixgymError) as error:
+        merge(stored, asked)
+    assert "settings.learning_rate (stored 0.008, now 0.005)" in str(error.value)
+    assert "arguments.b (stored 'nothing', now 1)" in str(error.value)
+    assert "clip" not in str(error.value) and "reward" not in str(error.value)
+    assert merge(stored, study(A, B, resolved=old)).comparisons[0].resolved == old
+    first, second = (each.requests()[0][1] for each in (stored, asked))
+    assert re.fullmatch("[0-9a-f]{16}", first.configuration)
+    assert first.configuration != second.configuration
+    assert configuration_id(dict(reversed(old.items()))) == first.configuration
+    assert any("learning_rate" in line for line in second.differences(first.to_json()))
+    assert first.differences(json.loads(json.dumps(first.to_json()))) == []
+
+
+def test_paths_in_arguments_become_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    given = {"corpus": "files:text?field=body", "model": "model", "tokenizer": "hf:model", "a": 1}
+    found = {
+        "corpus": f"files:{tmp_path}/text?field=body",
+        "model": f"{tmp_path}/model",
+        "tokenizer": f"hf:{tmp_path}/model",
+        "a": 1,
+    }
+    assert absolute_paths(given) == found == absolute_paths(found)
+    assert absolute_paths({"corpus": "text"}) == {"corpus": f"files:{tmp_path}/text"}
+    named = {"corpus": "core19~legal", "model": "nano", "tokenizer": "bytes"}
+    assert absolute_paths(named) == named
+
+
 def test_suite_files(tmp_path: Path) -> None:
     path = tmp_path / "foundation.yml"
     path.write_text(
         """
 comparisons:
   - env: mixgym/MicroTarget-v0
-    arguments: {decisions: 4}
+    arguments: {decisions: 4, learning_rate: 1e-3}
     seeds: 2
     reference: natural
     agents:
@@ -146,7 +217,7 @@ comparisons:
     suite = read_suite(path)
     assert suite.name == "foundation"
     assert [c.name for c in suite.comparisons] == ["MicroTarget-v0", "NanoPretrain-v0"]
-    assert suite.comparisons[0].env_arguments == {"decisions": 4}
+    assert suite.comparisons[0].env_arguments == {"decisions": 4, "learning_rate": 0.001}
     assert suite.comparisons[0].labels == ("natural", "half")
     assert suite.comparisons[1].seeds == (4, 7)
 

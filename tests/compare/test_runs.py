@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import re
 import shutil
@@ -11,18 +12,23 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from rich.console import Console
 
 from mixgym.compare import compare, redraw, replay_run
+from mixgym.compare.plan import Comparison, Study, read_suite
 from mixgym.compare.pool import Event, Job, run_pool
-from mixgym.compare.request import RunRequest
-from mixgym.compare.runfolder import read_metrics
+from mixgym.compare.request import AgentSpec, RunRequest
+from mixgym.compare.runfolder import PER_DOMAIN, SCALARS, MetricsWriter, read_metrics
 from mixgym.compare.runner import execute_run
-from mixgym.compare.study import StudyResult
-from mixgym.errors import MixgymError
+from mixgym.compare.study import StudyResult, read_study, run_study
+from mixgym.compare.validate import prepare
+from mixgym.errors import CorpusError, MixgymError
+from mixgym.lm.settings import PRESETS
 
 RUN = "runs/random/seed-0"
 TINY = {
@@ -76,6 +82,7 @@ def again(out: Path, *agents: str, seeds: int = 2, **arguments: object) -> Study
         out=out,
         seeds=seeds,
         env_arguments={**TINY, **arguments},
+        workers=1,
         resume=True,
         console=quiet(),
     )
@@ -95,6 +102,22 @@ def test_a_comparison_leaves_every_file(finished_study: StudyResult) -> None:
     assert len({row["objective_test_loss"] for row in rows}) == 4
     assert {row["train_tokens"] for row in rows} == {str(4 * 16 * 64)}
     assert all(int(row["eval_tokens"]) > 0 and int(row["reward_tokens"]) > 0 for row in rows)
+
+
+def test_results_carry_what_presets_and_defaults_came_to(finished_study: StudyResult) -> None:
+    out = finished_study.report.parent
+    env = gym.make("mixgym/NanoPretrain-v0", **TINY)
+    inner: Any = env.unwrapped
+    for label in ("natural", "random"):
+        config = json.loads((out / f"runs/{label}/seed-0/config.json").read_text())
+        settings, arguments = config["resolved"]["settings"], config["resolved"]["arguments"]
+        assert settings["learning_rate"] == inner.settings.learning_rate
+        assert arguments["evaluation_seed"] == 0 and arguments["decisions"] == 2
+        assert "action_map" not in arguments and "git" in config
+        assert config["resolved"]["model"] == PRESETS["nano"].config
+        assert {row.configuration for row in finished_study.summary} == {config["configuration"]}
+    env.close()
+    assert len(config["configuration"]) == 16
 
 
 def test_metrics_have_a_row_for_reset_and_for_every_decision(finished_study: StudyResult) -> None:
@@ -130,6 +153,42 @@ def test_a_finished_run_is_not_repeated_and_another_is_refused(study_copy: Path)
     for key, value in (("version", "9"), ("corpus_hash", "0"), ("agent", "uniform"), ("seed", 5)):
         with pytest.raises(MixgymError, match=f"{key}: stored .*--out"):
             execute_run(request_of(directory, **{key: value}), directory)
+
+
+def test_a_changed_preset_is_refused_by_name(study_copy: Path) -> None:
+    directory = study_copy / RUN
+    resolved = json.loads((directory / "config.json").read_text())["resolved"]
+    spoil(directory / "config.json", resolved=changed(resolved, learning_rate=0.5))
+    with pytest.raises(
+        MixgymError, match=r"settings\.learning_rate \(stored 0\.5, now 0\.00.*--out"
+    ):
+        execute_run(request_of(directory, resolved=resolved), directory)
+    with pytest.raises(MixgymError, match=r"settings\.learning_rate \(stored 0\.5"):
+        replay_run(directory)
+    spoil(study_copy / "config.json", resolved=changed(resolved, clip=9.0))
+    with pytest.raises(MixgymError, match=r"settings\.clip \(stored 9\.0, now 1\.0\)"):
+        again(study_copy)
+
+
+def test_runs_of_before_configurations_were_kept(study_copy: Path) -> None:
+    directory = study_copy / RUN
+    now = request_of(directory)
+    for path in study_copy.rglob("config.json"):
+        config = json.loads(path.read_text())
+        kept = {k: v for k, v in config.items() if k not in ("configuration", "resolved")}
+        path.write_text(json.dumps(kept))
+    with pytest.raises(MixgymError, match="do not say what their presets and defaults were"):
+        execute_run(now, directory)
+    assert replay_run(directory).difference is None
+    assert len(redraw(study_copy).summary) == 4
+
+
+def spoil(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def changed(resolved: dict[str, Any], **settings: object) -> dict[str, Any]:
+    return {**resolved, "settings": {**resolved["settings"], **settings}}
 
 
 def test_an_unfinished_run_is_executed_again_with_the_same_numbers(study_copy: Path) -> None:
@@ -175,6 +234,7 @@ def test_a_used_folder_is_refused_without_resume(study_copy: Path, tmp_path: Pat
         ("NanoPretrain-v0", "naturl", "did you mean 'natural'"),
         ("NanoPretrain-v0", "static:{mixture: recipe}", "agent 'static'.*'recipes'"),
         ("NanoPretrain-v0", "static:{mixtur: natural}", "did you mean 'mixture'"),
+        ("NanoPretrain-v0", "temperature:{T: [1]}", "agent 'temperature'"),
     ],
 )
 def test_bad_input_fails_before_anything_is_written(
@@ -195,17 +255,58 @@ def test_plots_come_from_the_csv_files_alone(study_copy: Path) -> None:
     assert (study_copy / "curves.png").exists() and not (study_copy / "rivers.png").exists()
 
 
-def test_a_diverged_run_is_finished_and_says_so(tmp_path: Path) -> None:
-    result = compare(
-        "NanoPretrain-v0",
-        ["natural"],
-        out=tmp_path / "out",
-        seeds=1,
-        env_arguments={**TINY, "decisions": 20, "learning_rate": 1e6, "warmup_steps": 0},
-        console=quiet(),
+def test_a_diverged_run_in_a_suite_of_one_is_finished_and_says_so(tmp_path: Path) -> None:
+    arguments = {**TINY, "decisions": 20, "warmup_steps": 0}
+    (tmp_path / "suite.yml").write_text(
+        "comparisons:\n"
+        "  - {env: NanoPretrain-v0, seeds: 1, agents: [natural], arguments: "
+        f"{{learning_rate: 1e6, {json.dumps(arguments)[1:]}}}\n"
     )
+    out = tmp_path / "out"
+    result = run_study(read_suite(tmp_path / "suite.yml"), out, console=quiet())
     assert result.summary[0].diverged and result.summary[0].steps < 40
     assert "1 diverged" in result.report.read_text()
+    directory = out / "runs" / "NanoPretrain-v0" / "natural" / "seed-0"
+    assert "inf" not in (directory / "metrics.csv").read_text().partition("\n")[2]
+    assert replay_run(directory).difference is None
+    assert read_study(out) == result.study and result.study.suite
+
+
+def test_numbers_that_are_not_finite_are_empty_fields(tmp_path: Path) -> None:
+    writer = MetricsWriter(tmp_path, ["a", "b"])
+    scalars = dict.fromkeys(SCALARS, math.inf)
+    writer.append(scalars, dict.fromkeys(PER_DOMAIN, np.array([-np.inf, np.nan])))
+    writer.append({**scalars, "step": 3.0}, dict.fromkeys(PER_DOMAIN, np.array([0.5, 1e300])))
+    writer.finish()
+    header, first, second = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert first == "," * header.count(",")
+    assert second == ",3,,,,,0.5,1e+300,0.5,1e+300,0.5,1e+300"
+
+
+def test_an_altered_corpus_is_refused_and_its_path_stored_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIXGYM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        (tmp_path / "text" / name).mkdir(parents=True)
+        words = ["".join(map(chr, rng.integers(97, 123, 6))) for _ in range(20_000)]
+        lines = [" ".join(words[i : i + 40]) for i in range(0, len(words), 40)]
+        (tmp_path / "text" / name / "all.txt").write_text("\n\n".join(lines))
+    tiny = {**TINY, "corpus": "files:text", "domains": None}
+    agents = (AgentSpec("uniform", "uniform"),)
+    study = Study("s", (Comparison("NanoPretrain-v0", agents, (0,), tiny),))
+    prepared = prepare(study).comparisons[0]
+    assert prepared.env_arguments["corpus"] == f"files:{tmp_path}/text"
+    assert prepared.resolved["arguments"]["corpus"] == f"files:{tmp_path}/text"
+    altered = next(p for p in (tmp_path / "cache").rglob("*two*") if p.is_file())
+    content = bytearray(altered.read_bytes())
+    content[100] ^= 1
+    altered.chmod(0o644)
+    altered.write_bytes(content)
+    with pytest.raises(CorpusError, match=f"{altered.name}.*build"):
+        prepare(study)
 
 
 def test_replay_of_an_untouched_run_is_equal(finished_study: StudyResult) -> None:
@@ -300,9 +401,8 @@ def test_a_stopped_comparison_goes_on_where_it_was(sent: int, tmp_path: Path) ->
     config = json.loads((out / "config.json").read_text())
     done = len(before) // 2 + 1
     (out / "config.json").write_text(json.dumps({**config, "seeds": list(range(done))}))
-    subprocess.run(
-        [sys.executable, "-m", "mixgym.cli", "compare", "--resume", f"--out={out}"], check=True
-    )
+    stored = read_study(out).unbound()
+    run_study(stored, out, workers=1, resume=True, keep_reference=True, console=quiet())
     after = stamps(out)
     assert len(after) >= 2 * done and (out / "report.html").exists()
     assert all(after[path] == stamp for path, stamp in before.items())

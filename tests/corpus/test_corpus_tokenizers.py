@@ -82,11 +82,3 @@ def test_unusable_tokenizers(load, tmp_path):
     Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "no-end.json"))
     with pytest.raises(CorpusError, match="no token to end a document"):
         load(tokenizer=f"hf:{tmp_path / 'no-end.json'}")
-
-
-def test_damaged_token_file(load):
-    corpus = load(tokenizer="bpe-400")
-    path = corpus.folder / "tokens" / "bpe-400" / "rows.train.bin"
-    path.write_bytes(path.read_bytes()[:-2])
-    with pytest.raises(CorpusError, match=r"rows.train.bin is damaged.*--tokenizer bpe-400"):
-        load(tokenizer="bpe-400")

@@ -1,0 +1,176 @@
+"""Files of a built corpus that are not what was written: refused by name, with the remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mixgym.corpus import load_corpus
+from mixgym.errors import CorpusError
+from mixgym.files import read_json
+
+
+@pytest.fixture
+def load(own_folder, tmp_path):
+    return lambda **arguments: load_corpus(
+        f"files:{own_folder}", cache=tmp_path / "cache", **arguments
+    )
+
+
+def _overwrite(path: Path, *, keep_time: bool = False) -> bytes:
+    """Replace a file by as many other bytes; what it held."""
+    data, facts = path.read_bytes(), path.stat()
+    path.write_bytes(b"X" * len(data))
+    # A build so small may end within one tick of the file system's clock.
+    shift = 0 if keep_time else 1_000_000
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + shift))
+    return data
+
+
+def _text(corpus, name: str) -> Path:
+    return corpus.folder / "text" / name
+
+
+def test_overwritten_text_is_refused_at_load(load, own_folder):
+    path = _text(load(), "rows.train.bin")
+    data = _overwrite(path)
+    remedy = rf"rows.train.bin is damaged.*data build 'files:{own_folder}' --rebuild`"
+    for _ in range(2):
+        with pytest.raises(CorpusError, match=remedy):
+            load()
+    assert load(domains=["stories"]).K == 1
+    path.write_bytes(data)
+    load().verify()
+
+
+def test_missing_or_cut_text_is_refused_at_load(load):
+    path = _text(load(), "rows.validation.bin")
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CorpusError, match=r"rows.validation.bin is damaged.*mixgym data build"):
+        load()
+    path.unlink()
+    with pytest.raises(CorpusError, match=r"rows.validation.bin is damaged or missing"):
+        load()
+
+
+def test_unchanged_files_are_not_hashed_again(load):
+    corpus = load()
+    path, stamp = _text(corpus, "rows.train.bin"), corpus.folder / "verified.json"
+    assert len(read_json(stamp)) == 9
+    _overwrite(path, keep_time=True)
+    load()
+    with pytest.raises(CorpusError, match=r"rows.train.bin is damaged.*--rebuild"):
+        corpus.verify()
+    stamp.unlink()
+    with pytest.raises(CorpusError, match=r"rows.train.bin is damaged.*--rebuild"):
+        load()
+
+
+def test_a_touched_file_is_hashed_and_stamped_again(load):
+    corpus = load()
+    path, stamp = _text(corpus, "rows.train.bin"), corpus.folder / "verified.json"
+    before = read_json(stamp)
+    os.utime(path, ns=(1, 1))
+    load()
+    after = read_json(stamp)
+    assert after.pop("text/rows.train.bin")[1] == 1
+    assert after == {key: before[key] for key in after} and len(after) == len(before) - 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"text/rows.train.bin": ', "\0\0"])
+def test_a_damaged_stamp_is_replaced(load, content):
+    stamp = load().folder / "verified.json"
+    whole = read_json(stamp)
+    stamp.write_text(content)
+    load()
+    assert read_json(stamp) == whole
+
+
+def test_where_the_stamp_cannot_be_written_every_load_hashes(load):
+    corpus = load()
+    stamp, path = corpus.folder / "verified.json", _text(corpus, "rows.train.bin")
+    stamp.unlink()
+    stamp.mkdir()  # refuses the stamp whoever runs the test; permissions do not stop root
+    corpus.folder.chmod(0o555)
+    try:
+        assert load().hash == load().hash == corpus.hash
+        _overwrite(path, keep_time=True)
+        with pytest.raises(CorpusError, match=r"rows.train.bin is damaged"):
+            load()
+    finally:
+        corpus.folder.chmod(0o755)
+    assert sorted(entry.name for entry in corpus.folder.iterdir()) == [
+        "manifest.json",
+        "text",
+        "verified.json",
+    ]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 200, -3])
+def test_truncated_manifest(load, own_folder, keep):
+    manifest = load().folder / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:keep])
+    remedy = rf"manifest.json is damaged.*`mixgym data build 'files:{own_folder}' --rebuild`"
+    with pytest.raises(CorpusError, match=remedy):
+        load()
+
+
+def test_rebuild_repairs(load, own_folder, tmp_path):
+    from typer.testing import CliRunner
+
+    from mixgym.corpus.cli import data_app
+
+    corpus = load()
+    (corpus.folder / "manifest.json").write_text('{"name"')
+    _overwrite(_text(corpus, "rows.train.bin"))
+    arguments = ["build", f"files:{own_folder}", "--rebuild", "--cache", str(tmp_path / "cache")]
+    result = CliRunner().invoke(data_app, arguments)
+    assert result.exit_code == 0, result.output
+    again = load()
+    again.verify()
+    assert again.hash == corpus.hash
+
+
+def test_resumed_build_does_not_trust_text_that_changed(load, own_folder):
+    whole = load()
+    expected = whole.hash
+    entries = whole.manifest["domains"]
+    shutil.rmtree(whole.folder)
+    with (own_folder / "zz.txt").open("wb") as file:
+        file.write(b"caf\xe9")
+    with pytest.raises(CorpusError, match="not UTF-8"):
+        load()
+    (folder,) = whole.folder.parent.glob("files-*")
+    assert sorted(path.stem for path in (folder / "parts").glob("*.json")) == list(entries)
+    _overwrite(folder / "text" / "rows.train.bin")
+    (folder / "parts" / "letters.json").unlink()
+    own_folder.joinpath("zz.txt").unlink()
+    folder.rename(whole.folder)
+    again = load()
+    again.verify()
+    assert again.hash == expected
+
+
+def test_damaged_token_files(load):
+    corpus = load(tokenizer="bpe-400")
+    folder = corpus.folder / "tokens" / "bpe-400"
+    assert len(read_json(corpus.folder / "verified.json")) == 18
+    remedy = "is damaged.*--rebuild --tokenizer bpe-400"
+    path = folder / "rows.train.bin"
+    data = _overwrite(path)
+    with pytest.raises(CorpusError, match=rf"rows.train.bin {remedy}"):
+        load(tokenizer="bpe-400")
+    path.write_bytes(data[:-2])
+    with pytest.raises(CorpusError, match=rf"rows.train.bin {remedy}"):
+        load(tokenizer="bpe-400")
+    path.write_bytes(data)
+    assert load(tokenizer="bpe-400").hash == corpus.hash
+    for name in ("rows.json", "tokenizer.json"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[:-5])
+        with pytest.raises(CorpusError, match=rf"{name} {remedy}"):
+            load(tokenizer="bpe-400")
+        (folder / name).write_bytes(whole)
