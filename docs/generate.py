@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
 
@@ -202,6 +204,80 @@ def presets_page() -> str:
     return PRESETS.format(command=command) + "\n".join(lines) + "\n" + PRESETS_END
 
 
+RESULTS_HEAD = """# Results
+
+Made from the committed `summary.csv` of each suite; each suite's folder in `benchmarks/results` has
+the exact command, the curves and the raw numbers. Losses are nats per byte on the test split, which
+no agent and no reward reads. Intervals are 95 % over seeds by Student's t (n below 10); differences
+are paired by seed.
+"""
+
+
+def results_page() -> str:
+    """Return a table for every suite and environment under benchmarks/results."""
+    lines = [RESULTS_HEAD]
+    for path in sorted(RESULTS.glob("*/summary.csv")):
+        with path.open() as file:
+            rows = list(csv.DictReader(file))
+        suite = yaml.safe_load(
+            (DOCS.parent / f"benchmarks/suites/{path.parent.name}.yml").read_text()
+        )
+        for comparison in suite["comparisons"]:
+            reference = comparison["reference"]
+            own = [row for row in rows if row["env"] == comparison["env"]]
+            lines += [f"## {path.parent.name}: {comparison['env']}", ""]
+            lines += results_table(own, reference)
+            lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def results_table(rows: list[dict[str, str]], reference: str) -> list[str]:
+    """Return a Markdown table of one environment's arms, best first."""
+    from mixgym.compare.statistics import mean_interval
+
+    def column(agent: str, name: str) -> dict[str, float]:
+        return {
+            row["seed"]: float(row[name]) if row[name] else float("nan")
+            for row in rows
+            if row["agent"] == agent
+        }
+
+    def shown(values: list[float], digits: int = 4) -> str:
+        interval = mean_interval(values)
+        return f"{interval.mean:.{digits}f} ± {interval.high - interval.mean:.{digits}f}"
+
+    lines = [
+        f"| agent | test loss | bits/byte | worst domain | minus {reference} | "
+        "LM steps to its final loss | LM tokens (train + evaluation) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    agents = sorted(
+        {row["agent"] for row in rows},
+        key=lambda agent: statistics.mean(column(agent, "objective_test_loss").values()),
+    )
+    base = column(reference, "objective_test_loss")
+    total = {row["seed"]: int(row["steps"]) for row in rows if row["agent"] == reference}
+    for agent in agents:
+        loss = column(agent, "objective_test_loss")
+        steps = column(agent, "steps_to_target")
+        reached = [steps[seed] for seed in steps if steps[seed] == steps[seed]]
+        mean_steps = f"{statistics.mean(reached):.0f}" if reached else "-"
+        tokens = [
+            int(row["train_tokens"]) + int(row["eval_tokens"])
+            for row in rows
+            if row["agent"] == agent
+        ]
+        bits = statistics.mean(column(agent, "bits_per_byte").values())
+        worst = statistics.mean(column(agent, "worst_domain_test_loss").values())
+        difference = "reference" if agent == reference else shown([loss[s] - base[s] for s in loss])
+        lines.append(
+            f"| {agent} | {shown(list(loss.values()))} | {bits:.3f} | {worst:.4f} | {difference} | "
+            f"{mean_steps} of {next(iter(total.values()))}, {len(reached)} of {len(steps)} seeds | "
+            f"{statistics.mean(tokens) / 1e6:.2f} M |"
+        )
+    return lines
+
+
 def pages() -> dict[Path, str]:
     """Return every generated page."""
     from mixgym.envs.registration import ENVIRONMENTS
@@ -211,6 +287,7 @@ def pages() -> dict[Path, str]:
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", env_id.split("/")[1].split("-")[0]).lower()
         result[DOCS / "environments" / f"{name}.md"] = environment_page(env_id)
     result[DOCS / "presets.md"] = presets_page()
+    result[DOCS / "results.md"] = results_page()
     return result
 
 
