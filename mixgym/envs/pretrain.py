@@ -94,8 +94,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         import torch
         from transformers import AutoModelForCausalLM
 
-        from mixgym.lm.models import model_config
-        from mixgym.lm.training import signal_layers
+        from mixgym.lm.models import model_config, signal_layers
 
         a = self.arguments
         config = model_config(a.model, self.corpus.tokenizer.vocab_size, self.settings.context)

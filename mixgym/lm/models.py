@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from mixgym.errors import MixgymError, unknown_name
 from mixgym.lm.settings import PRESETS
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 ModelSpec = str | Mapping[str, Any]
@@ -94,3 +96,21 @@ MLP_OUTPUT_PATTERNS: tuple[str, ...] = (
     r"mlp\.fc_out\.weight$",
     r"\.fc2\.weight$",
 )
+
+
+def signal_layers(model: torch.nn.Module, pattern: str) -> list[tuple[str, torch.nn.Parameter]]:
+    """Return the matrices whose norms are signals: those matching `pattern`, or the MLP outputs.
+
+    Raises:
+        MixgymError: nothing matches.
+    """
+    for candidate in [pattern] if pattern else MLP_OUTPUT_PATTERNS:
+        found = [(n, p) for n, p in model.named_parameters() if re.search(candidate, n)]
+        if found:
+            return found
+    if pattern:
+        raise MixgymError(f"no parameter of the model matches layers={pattern!r}")
+    raise MixgymError(
+        "the model's MLP output matrices were not recognised: name them with layers='REGEX', one "
+        f"of: {', '.join(n for n, p in model.named_parameters() if p.ndim == 2)}"
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +17,13 @@ from torch.nn import functional
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm.evaluation import EvaluationWindows, domain_losses
-from mixgym.lm.models import MLP_OUTPUT_PATTERNS, ModelSpec, build_model, model_config
-from mixgym.lm.settings import PRESETS, Settings
+from mixgym.lm.gradients import DomainGradients, objective_gradient
+from mixgym.lm.models import ModelSpec, build_model, model_config, signal_layers
+from mixgym.lm.optimiser import build_optimiser
+from mixgym.lm.precision import resolve_precision
+from mixgym.lm.reweighting import Reweighting, loss_shares
+from mixgym.lm.settings import PRESETS, GradientSettings, Settings
+from mixgym.lm.state import restore, state_of
 from mixgym.lm.stream import Batch, MixtureStream
 from mixgym.lm.threads import pinned_threads, private_rng
 from mixgym.signals import Signals
@@ -44,6 +51,7 @@ class TrainingRun:
         seed: of this run.
         settings: how to train; the preset's own where not given.
         evaluation_seed: selects the held-out windows, which do not depend on `seed`.
+        gradients: gradient signals to measure; none by default. Measuring changes nothing else.
 
     Raises:
         MixgymError, ValueError: a model, setting or corpus that does not fit, by name.
@@ -58,6 +66,7 @@ class TrainingRun:
         seed: int = 0,
         settings: Settings | None = None,
         evaluation_seed: int = 0,
+        gradients: GradientSettings | None = None,
     ) -> None:
         if total_steps < 1:
             raise ValueError(f"total_steps must be positive, got {total_steps}")
@@ -70,6 +79,7 @@ class TrainingRun:
         self.total_steps = total_steps
         self.seed = seed
         self.evaluation_seed = evaluation_seed
+        self.gradients = gradients
         init, order, noise = np.random.SeedSequence(seed).generate_state(3, dtype=np.uint64)
         config = model_config(model, corpus.tokenizer.vocab_size, settings.context)
         self.model = build_model(model, config, int(init >> 1)).to(settings.device).train()
@@ -90,20 +100,13 @@ class TrainingRun:
 
     def _prepare(self) -> None:
         self.n_parameters = sum(p.numel() for p in self.model.parameters())
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        others = [p for p in self.model.parameters() if p.ndim < 2]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": self.settings.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=self.settings.learning_rate,
-            betas=self.settings.betas,
-            fused=True,
-        )
+        self.optimiser = build_optimiser(self.model, self.settings)
         self.precision = resolve_precision(self.settings, self.model.config)
         self._layers = signal_layers(self.model, self.settings.layers)
         self._bytes_per_token = np.array([d.bytes_per_token("train") for d in self.corpus.domains])
+        self._gradients: DomainGradients | None = None
+        if self.gradients is not None:
+            self._gradients = DomainGradients(self.model, self.gradients, self.corpus.K)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -115,16 +118,26 @@ class TrainingRun:
         device = torch.device(self.settings.device).type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
-    def advance(self, mixture: ArrayLike, steps: int) -> Signals:
+    def advance(
+        self,
+        mixture: ArrayLike,
+        steps: int,
+        *,
+        loss_weights: ArrayLike | Reweighting | None = None,
+    ) -> Signals:
         """Take `steps` optimiser steps on batches drawn by `mixture` and return what changed.
 
         Args:
             mixture: (K,) weights, non-negative, summing to one.
             steps: at least 1; a run may go past its budget only by an explicit call, and then
                 raises.
+            loss_weights: (K,) positive weights w of the domains' losses, or a function that gives
+                them at every step: the loss is then sum_b w_d(b) l_b / sum_b w_d(b) over a step's
+                sequences b instead of their plain mean. Losses in the signals stay unweighted.
 
         Raises:
-            ValueError: an invalid mixture or number of steps, or more than the budget holds.
+            ValueError: an invalid mixture, weights or number of steps, or more than the budget
+                holds.
             MixgymError: the run has diverged already.
         """
         weights = validate_mixture(
@@ -141,9 +154,11 @@ class TrainingRun:
         before_loss, drawn_before = self._train_loss.copy(), self.stream.drawn
         weights_before = [parameter.detach().clone() for _, parameter in self._layers]
         recorded: list[tuple[Batch, torch.Tensor]] = []
+        if self._gradients is not None:
+            self._gradients.reset()
         with pinned_threads(self.settings.threads), private_rng(self._rng):
             for batch in self.stream.batches(weights, steps):
-                recorded.append((batch, self._optimiser_step(batch)))
+                recorded.append((batch, self._optimiser_step(batch, loss_weights)))
             self._rng = torch.get_rng_state()
             last_loss = self._record_losses(recorded)
             updates = [
@@ -154,28 +169,45 @@ class TrainingRun:
         self.decision += 1
         self._mixture = weights
         counts = self.stream.drawn - drawn_before
+        apart = self.ledger.accounts["reward"].seconds
+        gradients = self._gradient_signals()
+        apart = self.ledger.accounts["reward"].seconds - apart
         tokens = steps * self.settings.batch_size * self.settings.context
         self.ledger.charge(
             "train",
             tokens=tokens,
             flops=6.0 * self.n_parameters * tokens,
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - start - apart,
         )
         change = np.nan_to_num(self._train_loss - before_loss, nan=0.0, posinf=0.0, neginf=0.0)
-        return self._signals(counts, change, last_loss, np.array(updates))
+        signals = self._signals(counts, change, last_loss, np.array(updates))
+        return replace(signals, **gradients)
 
-    def _optimiser_step(self, batch: Batch) -> torch.Tensor:
+    def _optimiser_step(
+        self, batch: Batch, loss_weights: ArrayLike | Reweighting | None
+    ) -> torch.Tensor:
         windows = torch.from_numpy(batch.tokens).to(self.settings.device)
         rate = self.settings.learning_rate_at(self.step, self.total_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with self.autocast():
-            logits = self.model(input_ids=windows[:, :-1], use_cache=False).logits
-        loss = functional.cross_entropy(
-            logits.float().flatten(0, 1), windows[:, 1:].flatten(), reduction="none"
-        ).view(len(windows), -1)
-        sequence_loss = loss.mean(dim=1)
-        sequence_loss.mean().backward()
+        gradients = self._gradients
+        if gradients is not None and not gradients.due(self.step):
+            gradients = None
+        with gradients.capture(batch.domains) if gradients else nullcontext() as capture:
+            with self.autocast():
+                logits = self.model(input_ids=windows[:, :-1], use_cache=False).logits
+            loss = functional.cross_entropy(
+                logits.float().flatten(0, 1), windows[:, 1:].flatten(), reduction="none"
+            ).view(len(windows), -1)
+            sequence_loss = loss.mean(dim=1)
+            if loss_weights is None:
+                total = sequence_loss.mean()
+            else:
+                shares = loss_shares(batch, loss.detach(), loss_weights)
+                total = (sequence_loss * torch.from_numpy(shares).to(sequence_loss)).sum()
+                if capture is not None:
+                    capture.shares = shares
+            total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -203,15 +235,50 @@ class TrainingRun:
         with np.errstate(invalid="ignore"):
             return total / number / self._bytes_per_token
 
+    def _gradient_signals(self) -> dict[str, Any]:
+        gradients = self._gradients
+        if gradients is None:
+            return {}
+        objective, start = None, time.perf_counter()
+        if "objective" in gradients.settings.kinds and gradients.counts.any():
+            with self._measuring():
+                objective, tokens = objective_gradient(
+                    self.model, gradients, self.held_out, self.autocast()
+                )
+            flops, seconds = 6.0 * self.n_parameters * tokens, time.perf_counter() - start
+            self.ledger.charge("reward", tokens=tokens, flops=flops, seconds=seconds)
+        # The domains' products: their seconds are part of the training steps they slow down.
+        products = float(gradients.counts.sum()) * self.settings.context * gradients.size
+        self.ledger.charge("reward", flops=2.0 * products)
+        with pinned_threads(self.settings.threads):
+            values = gradients.signals(objective)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return {
+                name: value if isinstance(value, float) else value.astype(np.float32)
+                for name, value in values.items()
+            }
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        self.model.eval()
+        try:
+            with pinned_threads(self.settings.threads):
+                yield
+        finally:
+            self.model.train()
+
     def _weight_norms(self) -> NDArray[np.float64]:
         return np.array([float(torch.linalg.vector_norm(p.detach())) for _, p in self._layers])
 
     def signals(self) -> Signals:
         """Return the signals of a run between decisions (before the first: nothing sampled)."""
         K = self.corpus.K
-        return self._signals(
+        signals = self._signals(
             np.zeros(K), np.zeros(K), np.full(K, np.nan), np.zeros(len(self._layers))
         )
+        if self._gradients is not None:
+            self._gradients.reset()
+        return replace(signals, **self._gradient_signals())
 
     def _signals(
         self,
@@ -225,6 +292,9 @@ class TrainingRun:
                 return np.array(values, dtype=np.float32)
 
         nothing = np.full(self.corpus.K, np.nan, dtype=np.float32)
+        rate = float("nan")
+        if self.step:
+            rate = self.settings.learning_rate_at(self.step - 1, self.total_steps)
         return Signals(
             mixture=f32(self._mixture),
             counts=f32(counts),
@@ -244,6 +314,7 @@ class TrainingRun:
             decision=self.decision,
             remaining=1.0 - self.step / self.total_steps,
             diverged=self.diverged,
+            learning_rate=rate,
         )
 
     def evaluate(
@@ -269,14 +340,10 @@ class TrainingRun:
             raise ValueError(f"split must be 'validation' or 'test', got {split!r}")
         chosen = range(self.corpus.K) if domains is None else np.asarray(domains).tolist()
         start = time.perf_counter()
-        self.model.eval()
-        try:
-            with pinned_threads(self.settings.threads):
-                result, tokens = domain_losses(
-                    self.model, self.held_out, split, chosen, windows, self.autocast()
-                )
-        finally:
-            self.model.train()
+        with self._measuring():
+            result, tokens = domain_losses(
+                self.model, self.held_out, split, chosen, windows, self.autocast()
+            )
         self.ledger.charge(
             account,
             tokens=tokens,
@@ -303,6 +370,7 @@ class TrainingRun:
             "total_steps": self.total_steps,
             "seed": self.seed,
             "evaluation_seed": self.evaluation_seed,
+            "gradients": self.gradients,
             "model_config": self.model.config.to_dict(),
             "state": self.state_dict(),
         }
@@ -310,7 +378,8 @@ class TrainingRun:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        for name in ("corpus", "model_spec", "settings", "total_steps", "seed", "evaluation_seed"):
+        plain = ("corpus", "model_spec", "settings", "total_steps", "seed", "evaluation_seed")
+        for name in (*plain, "gradients"):
             setattr(self, name, saved[name])
         config = dict(saved["model_config"])
         config = AutoConfig.for_model(config.pop("model_type"), **config)
@@ -318,105 +387,15 @@ class TrainingRun:
             model = AutoModelForCausalLM.from_config(config)
         self.model = model.to_empty(device=self.settings.device).train()
         self.model.tie_weights()
-        self.stream = MixtureStream(
-            self.corpus, self.settings.batch_size, self.settings.context, 0
-        )
-        self.held_out = EvaluationWindows(
-            self.corpus, self.settings.context, self.evaluation_seed
-        )
+        self.stream = MixtureStream(self.corpus, self.settings.batch_size, self.settings.context, 0)
+        self.held_out = EvaluationWindows(self.corpus, self.settings.context, self.evaluation_seed)
         self._prepare()
         self.load_state_dict(saved["state"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the run's state: `tensors` (name -> copied tensor) and `scalars` (JSON-plain)."""
-        tensors = {
-            f"model.{name}": value.detach().clone()
-            for name, value in _persistent(self.model).items()
-        }
-        for name, parameter in self.model.named_parameters():
-            for key, value in self.optimiser.state.get(parameter, {}).items():
-                tensors[f"optimiser.{key}.{name}"] = value.detach().clone()
-        tensors["rng"] = self._rng.clone()
-        return {
-            "tensors": tensors,
-            "scalars": {
-                "step": self.step,
-                "decision": self.decision,
-                "diverged": self.diverged,
-                "train_loss": _nan_to_none(self._train_loss),
-                "last_seen": self._last_seen.tolist(),
-                "mixture": self._mixture.tolist(),
-                "norms": self._norms.tolist(),
-                "stream": self.stream.state_dict(),
-                "ledger": self.ledger.to_json(),
-            },
-        }
+        return state_of(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state` was taken (same corpus, model and settings)."""
-        tensors, scalars = state["tensors"], state["scalars"]
-        self.stream.load_state_dict(scalars["stream"])
-        own = _persistent(self.model)
-        with torch.no_grad():
-            for name, value in own.items():
-                value.copy_(tensors[f"model.{name}"])
-        self.optimiser.state.clear()
-        for name, parameter in self.model.named_parameters():
-            entries = {
-                key: tensors[f"optimiser.{key}.{name}"].clone()
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"optimiser.{key}.{name}" in tensors
-            }
-            if entries:
-                self.optimiser.state[parameter] = entries
-        self._rng = tensors["rng"].clone()
-        self.step = scalars["step"]
-        self.decision = scalars["decision"]
-        self.diverged = scalars["diverged"]
-        self._train_loss = np.array(
-            [np.nan if x is None else x for x in scalars["train_loss"]], dtype=np.float64
-        )
-        self._last_seen = np.array(scalars["last_seen"], dtype=np.int64)
-        self._mixture = np.array(scalars["mixture"], dtype=np.float64)
-        self._norms = np.array(scalars["norms"], dtype=np.float64)
-        self.ledger = Ledger.from_json(scalars["ledger"])
-
-
-def _persistent(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    # Tied weights appear once; non-persistent buffers (rotary frequencies) are kept too, since a
-    # restored model is built without running its initialisers.
-    return dict(model.named_parameters()) | dict(model.named_buffers())
-
-
-def _nan_to_none(values: NDArray[np.float64]) -> list[float | None]:
-    return [None if np.isnan(x) else float(x) for x in values]
-
-
-def signal_layers(model: torch.nn.Module, pattern: str) -> list[tuple[str, torch.nn.Parameter]]:
-    """Return the matrices whose norms are signals: those matching `pattern`, or the MLP outputs.
-
-    Raises:
-        MixgymError: nothing matches.
-    """
-    for candidate in [pattern] if pattern else MLP_OUTPUT_PATTERNS:
-        found = [(n, p) for n, p in model.named_parameters() if re.search(candidate, n)]
-        if found:
-            return found
-    if pattern:
-        raise MixgymError(f"no parameter of the model matches layers={pattern!r}")
-    raise MixgymError(
-        "the model's MLP output matrices were not recognised: name them with layers='REGEX', one "
-        f"of: {', '.join(n for n, p in model.named_parameters() if p.ndim == 2)}"
-    )
-
-
-def resolve_precision(settings: Settings, config: Any) -> str:
-    """Return `"fp32"` or `"bf16"` for `settings.precision`, deciding `"auto"` by the device."""
-    if settings.precision != "auto":
-        return settings.precision
-    if getattr(config, "hidden_size", 0) < 128:
-        return "fp32"
-    if torch.device(settings.device).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if native else "fp32"
+        restore(self, state)
