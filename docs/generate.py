@@ -1,7 +1,7 @@
 """Write the pages that are made from the code: one an environment, and the presets table.
 
-    python docs/generate.py           # rewrite them
-    python docs/generate.py --check   # exit 1 if one is out of date
+python docs/generate.py           # rewrite them
+python docs/generate.py --check   # exit 1 if one is out of date
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def info_table() -> list[str]:
         "epochs": "(K,) float32: passes over each domain's training text",
         "starved": "(K,) bool: positive weight, but no sequence drawn",
         "objective_loss": "float: objective's validation loss; inf where not measured",
+        "reward": "float: reward of the decision; 0 at reset",
         "reward_terms": "dict of float: every reward term before weighting",
+        "reward_vectors": "dict of (K,) float64: the values a domain behind terms that have them",
         "step": "int: LM optimiser steps done",
         "decision": "int: decisions done",
         "diverged": "bool",

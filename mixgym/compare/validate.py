@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
 from mixgym.compare.plan import Comparison, Study
 from mixgym.compare.provenance import code_version
+from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError, unknown_name
 
 
@@ -70,7 +72,7 @@ def _build_corpus(env_id: str, arguments: Mapping[str, Any]) -> None:
 def prepare(study: Study, say: Callable[[str], None] = lambda text: None) -> Study:
     """Check every part of `study` for real, build its corpora, and fill in hashes and version.
 
-    Each environment is built and reset once for every action map its agents want, and every
+    Each environment is built and reset once for every way in which its agents want it, and every
     agent is started on it, so that a misspelt domain in the last arm's schedule fails now and
     not in an hour. Raises `MixgymError` or `ValueError` naming what is wrong.
     """
@@ -91,16 +93,20 @@ def _try_out(comparison: Comparison) -> str:
     agents = {spec.label: make_agent(spec.agent, **spec.arguments) for spec in comparison.agents}
     corpus_hash = ""
     # A dict keeps the order, so that errors come in the order of the arms.
-    for action_map in dict.fromkeys(agent.action_map for agent in agents.values()):
-        arguments = dict(comparison.env_arguments)
-        if action_map is not None:
-            arguments["action_map"] = action_map
+    wishes = {
+        label: (agent.action_map, json.dumps(dict(agent.env_arguments), sort_keys=True))
+        for label, agent in agents.items()
+    }
+    for wish in dict.fromkeys(wishes.values()):
+        arguments = with_wanted(comparison.env_arguments, json.loads(wish[1]))
+        if wish[0] is not None:
+            arguments["action_map"] = wish[0]
         env = gym.make(comparison.env, disable_env_checker=True, **arguments)
         try:
             corpus_hash = env.unwrapped.corpus.hash  # type: ignore[attr-defined]
             env.reset(seed=comparison.seeds[0])
             for label, agent in agents.items():
-                if agent.action_map == action_map:
+                if wishes[label] == wish:
                     try:
                         agent.start(env, comparison.seeds[0])
                     except (MixgymError, ValueError) as error:
