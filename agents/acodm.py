@@ -56,6 +56,9 @@ class AcOdm(Agent):
         frozen: act only, learn nothing; true by default with a `policy`, else false.
         digest: refuse a `policy` with another digest than this.
         log: folder for TensorBoard (needs the extra `tensorboard`).
+        observation, reward: of the environment it is made with (`env_arguments`), unless the
+            environment's own arguments say otherwise. With a `policy` the observation is the one
+            it was learned from; a frozen agent asks for no reward.
         arguments: fields of `Config`. What is not given is taken from the saved policy, or from
             the packaged hyperparameters of the environment (`agents/hyperparams/acodm.yml`).
     """
@@ -70,12 +73,19 @@ class AcOdm(Agent):
         frozen: bool | None = None,
         digest: str | None = None,
         log: str | None = None,
+        observation: Any = None,
+        reward: Any = None,
         **arguments: Any,
     ) -> None:
         self._arguments = arguments
         Config().updated(arguments)
         self.frozen = policy is not None if frozen is None else frozen
         self._saved = None if policy is None else store.read_policy(policy, digest)
+        if self._saved is not None and observation is None:
+            observation = store.observation_of(self._saved.layout)
+        reward = {} if self.frozen and reward is None else reward
+        wanted = {"observation": observation, "reward": reward}
+        self.env_arguments = {name: x for name, x in wanted.items() if x is not None}
         self._log = log
         self._writer: Any = None
         self._env: Env[Any, Any] | None = None
@@ -287,11 +297,8 @@ class AcOdm(Agent):
     def save(self, path: str | Path) -> None:
         """Write the policy and all that learning depends on into the folder `path`."""
         ddpg, tensors = self._started(), {}
-        if self._pending is not None:
-            tensors = {
-                f"pending.{key}": torch.from_numpy(value)
-                for key, value in self._pending._asdict().items()
-            }
+        for key, value in self._pending._asdict().items() if self._pending else ():
+            tensors[f"pending.{key}"] = torch.from_numpy(value)
         if self._first is not None:
             tensors["first.observation"] = torch.from_numpy(self._first)
         scalars = {
@@ -357,7 +364,7 @@ class AcOdm(Agent):
     def _check_observation(self, learned: ObservationLayout) -> None:
         """Raise `CheckpointError` unless networks made for `learned` can read this environment."""
         ours = self.layout
-        names = ["domain_features", "layer_features", "scalar_features"]
+        names = ["domain_features", "layer_features", "scalar_features", "normalise"]
         if self.config.network == "mlp":
             names.append("domains")
         wrong = [

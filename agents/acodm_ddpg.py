@@ -46,12 +46,8 @@ class Ddpg:
             self.critic = make_network(config, K, F, C, critic=True)
         self.target_actor = copy.deepcopy(self.actor)
         self.target_critic = copy.deepcopy(self.critic)
-        self.actor_optimiser = torch.optim.AdamW(
-            self.actor.parameters(), config.actor_learning_rate, weight_decay=config.weight_decay
-        )
-        self.critic_optimiser = torch.optim.AdamW(
-            self.critic.parameters(), config.critic_learning_rate, weight_decay=config.weight_decay
-        )
+        self.actor_optimiser = _adamw(self.actor, config.actor_learning_rate, config)
+        self.critic_optimiser = _adamw(self.critic, config.critic_learning_rate, config)
         R = K if config.released.vector_critic else 1
         self.replay = ReplayBuffer(config.buffer_size, layout.size, K, R)
         self.log_prior = torch.zeros(K) - math.log(K)
@@ -141,8 +137,8 @@ class Ddpg:
         pairs = ((self.target_actor, self.actor), (self.target_critic, self.critic))
         with torch.no_grad():
             for target, learned in pairs:
-                for old, new in zip(target.parameters(), learned.parameters(), strict=True):
-                    old.lerp_(new, tau)
+                old, new = list(target.parameters()), list(learned.parameters())
+                torch._foreach_lerp_(old, new, weight=tau)  # type: ignore[attr-defined]
 
     def set_learning_rate(self, rate: float) -> None:
         """Use `rate` in both optimisers."""
@@ -184,6 +180,12 @@ class Ddpg:
         for name, optimiser in self.optimisers.items():
             restore_optimiser(name, optimiser, tensors)
         self.replay.load_state_dict(owned("replay", tensors), added)
+
+
+def _adamw(network: torch.nn.Module, rate: float, config: Config) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        network.parameters(), rate, weight_decay=config.weight_decay, fused=True
+    )
 
 
 def explore(

@@ -18,7 +18,7 @@ from mixgym.files import atomic_path, read_json, write_json
 
 FORMAT = 1
 RECORD = "policy.json"
-SUBFOLDER = "policy"  # where `mixgym train` puts the policy inside its own folder
+TRAINING = "cost.json"  # of `mixgym train`; names the folder of the policy beside it
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def write_policy(path: str | Path, name: str, saved: SavedPolicy) -> None:
 
 
 def read_policy(path: str | Path, digest: str | None = None) -> SavedPolicy:
-    """Read the policy in the folder `path`, or in the `policy` folder inside it.
+    """Read the policy in the folder `path`, or that `mixgym train` wrote into `path`.
 
     Args:
         path: as given to `write_policy`, or the `--out` of `mixgym train`.
@@ -79,9 +79,9 @@ def read_policy(path: str | Path, digest: str | None = None) -> SavedPolicy:
         CheckpointError: nothing there, damaged, or not the policy of that digest.
     """
     folder = Path(path)
-    if not (folder / RECORD).exists() and (folder / SUBFOLDER / RECORD).exists():
-        folder = folder / SUBFOLDER
     try:
+        if (folder / TRAINING).exists():
+            folder = folder / read_json(folder / TRAINING)["policy"]
         record = read_json(folder / RECORD)
         if record["format"] != FORMAT:
             raise CheckpointError(
@@ -96,7 +96,7 @@ def read_policy(path: str | Path, digest: str | None = None) -> SavedPolicy:
             raise ValueError("it does not match its SHA-256")
         saved = SavedPolicy(
             Config(**record["config"]),
-            ObservationLayout(**{key: tuple(value) for key, value in record["layout"].items()}),
+            _layout(record["layout"]),
             record["scalars"],
             load(content),
             record["digest"],
@@ -116,6 +116,21 @@ def read_policy(path: str | Path, digest: str | None = None) -> SavedPolicy:
             "was trained on since; give its digest, or the folder of the one you mean"
         )
     return saved
+
+
+def observation_of(layout: ObservationLayout) -> dict[str, Any]:
+    """Return the environments' argument `observation` that gives this layout's features."""
+    return {
+        "domain": list(layout.domain_features),
+        "layer": list(layout.layer_features),
+        "scalar": list(layout.scalar_features),
+        "normalise": layout.normalise,
+    }
+
+
+def _layout(plain: dict[str, Any]) -> ObservationLayout:
+    listed = {key: tuple(x) if isinstance(x, list) else x for key, x in plain.items()}
+    return ObservationLayout(**listed)  # type: ignore[arg-type]
 
 
 def _record_digest(record: dict[str, Any]) -> str:

@@ -37,7 +37,7 @@ class ContextualSimplex(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             ("weight_norm",),
             ("remaining",),
         )
-        self.action_space = Simplex(K)
+        self.action_space: spaces.Space[Any] = Simplex(K)
         self.observation_space = spaces.Box(-10, 10, (self.layout.size,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
