@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import random
 from typing import Any
 
@@ -197,7 +198,7 @@ def test_normaliser_statistics():
 def test_tokens_are_equivariant_and_their_critic_invariant(interaction):
     config = Config(network="tokens", width=16, blocks=2, interaction=interaction)
     vector = Config(
-        network="tokens", width=16, interaction=interaction, released=["vector_critic"]
+        network="tokens", width=16, interaction=interaction, released=Released(vector_critic=True)
     )
     with private_rng(0):
         actor = make_network(config, 7, 5, 3, critic=False)
@@ -226,7 +227,7 @@ def test_tokens_are_equivariant_and_their_critic_invariant(interaction):
 
 def test_the_papers_shapes():
     """5 x [Linear, LayerNorm, ReLU] of width 1024 on 85 numbers, 22 domains: 4.32 M + 4.34 M."""
-    config = Config(width=1024, depth=5, released=["vector_critic"])
+    config = Config(width=1024, depth=5, released=Released(vector_critic=True))
     actor = make_network(config, 22, 3, 19, critic=False)
     critic = make_network(config, 22, 3, 19, critic=True)
     assert sum(p.numel() for p in actor.parameters()) == pytest.approx(4.32e6, rel=2e-3)
@@ -443,9 +444,7 @@ def test_unsuitable_environments_are_refused(env):
 
 
 def test_tensorboard_is_optional(tmp_path):
-    try:
-        import tensorboard  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("tensorboard") is None:
         with pytest.raises(MixgymError, match=r"mixgym\[tensorboard\]"):
             learned(ContextualSimplex(3), 3, **SMALL, log=str(tmp_path))
     else:
