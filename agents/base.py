@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,10 +34,13 @@ class Agent(ABC):
     Attributes:
         name: the agent's name.
         action_map: the action map the environment must be made with; None for its default.
+        env_arguments: further arguments the environment should be made with, JSON-plain; those
+            that are given explicitly come first. Of `gradients`, the kinds are joined.
     """
 
     name: str
     action_map: str | None = None
+    env_arguments: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def start(self, env: Env[Any, Any], seed: int) -> None:
@@ -72,9 +76,15 @@ class Mixer(ABC):
 
     Make it a dataclass whose fields are its arguments (or override `arguments`); values it works
     with are not fields but set in `start`. A mixer holds no state outside its instance.
+
+    Attributes:
+        name: the mixer's name.
+        gradients: the gradient signals it reads, as the environments' argument `gradients`
+            (`{"kinds": ["gram"]}`); None for none.
     """
 
     name: ClassVar[str]
+    gradients: ClassVar[Mapping[str, Any] | None] = None
 
     @abstractmethod
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
@@ -130,6 +140,8 @@ class MixerAgent(Agent):
     def __init__(self, mixer: Mixer) -> None:
         self.mixer = mixer
         self.name = mixer.name
+        if mixer.gradients is not None:
+            self.env_arguments = {"gradients": dict(mixer.gradients)}
         self._env: Env[Any, Any] | None = None
         self._task: MixingTask | None = None
 

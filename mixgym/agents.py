@@ -7,6 +7,7 @@ A package offers an agent by an entry point of the group `mixgym.agents` whose v
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ class Agent(Protocol):
 
     name: str
     action_map: str | None
+    env_arguments: Mapping[str, Any]
 
     def start(self, env: Any, seed: int) -> None: ...
     def act(self, observation: NDArray[Any], info: dict[str, Any]) -> NDArray[np.float32]: ...

@@ -47,6 +47,19 @@ class Signals:
         remaining: share of the budget left, 1 at the start and 0 at the end.
         objective_loss: objective-weighted mean of `validation_loss`; NaN where not measured.
         diverged: the training or validation loss stopped being finite.
+        learning_rate: of the last optimiser step, NaN before the first.
+        gram: (K, K) inner products <g_i, g_j> of the domains' gradients: g_i is the gradient of
+            domain i's own mean loss (nats per token) in the weight matrices chosen by
+            `lm.settings.GradientSettings`, over its sequences since the previous decision, before
+            clipping. NaN for domains not sampled; this and the following fields are empty (the
+            scalar NaN) unless the run was asked to measure them.
+        gradient_norms: (K,) ||g_i||.
+        gradient_variance: (K,) sum over entries of the variance of one sequence's gradient,
+            1/(n_i - 1) sum_b ||g_b - g_i||^2; NaN for fewer than two sequences.
+        alignment: (K,) sum_{j != i} <g_i, g_j> over the domains that were sampled.
+        objective_alignment: (K,) <g_i, g_o>, g_o the gradient of the objective's validation loss
+            (nats per byte) after the decision.
+        objective_gradient_norm: ||g_o||.
     """
 
     mixture: Float32Array
@@ -68,6 +81,13 @@ class Signals:
     remaining: float = 1.0
     objective_loss: float = float("nan")
     diverged: bool = False
+    learning_rate: float = float("nan")
+    gram: Float32Array = field(default_factory=_empty)
+    gradient_norms: Float32Array = field(default_factory=_empty)
+    gradient_variance: Float32Array = field(default_factory=_empty)
+    alignment: Float32Array = field(default_factory=_empty)
+    objective_alignment: Float32Array = field(default_factory=_empty)
+    objective_gradient_norm: float = float("nan")
 
     @property
     def K(self) -> int:
@@ -79,20 +99,20 @@ class Signals:
         plain: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, np.ndarray):
-                value = [_plain(x) for x in value.tolist()]
-            plain[item.name] = _plain(value)
+            plain[item.name] = _plain(value.tolist() if isinstance(value, np.ndarray) else value)
         return plain
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Signals:
-        """Inverse of `to_json`."""
+        """Inverse of `to_json`; fields that an older record lacks have their default."""
         values: dict[str, Any] = {}
         for item in fields(cls):
+            if item.name not in plain:
+                continue
             value = plain[item.name]
             if isinstance(value, list):
                 dtype = np.bool_ if item.name == "starved" else np.float32
-                value = np.array([np.nan if x is None else x for x in value], dtype=dtype)
+                value = np.array(_number(value), dtype=dtype)
             elif value is None:
                 value = float("nan")
             values[item.name] = value
@@ -100,4 +120,12 @@ class Signals:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(x) for x in value]
     return None if isinstance(value, float) and value != value else value
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_number(x) for x in value]
+    return np.nan if value is None else value

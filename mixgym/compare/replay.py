@@ -62,7 +62,7 @@ def replay_run(directory: Path) -> Replay:
     if len(metrics.step) != len(actions) + 1:
         difference = f"{METRICS} has {len(metrics.step)} rows for {len(actions)} actions"
         return Replay(difference, math.nan, 0, "")
-    env = make_environment(request, config.get("action_map"))
+    env = make_environment(request, config.get("action_map"), config.get("agent_env_arguments"))
     try:
         check_corpus(env, request)
         check_configuration(env, request)

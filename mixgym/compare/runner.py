@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from mixgym.compare.runfolder import (
     write_actions,
     write_result,
 )
+from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
 from mixgym.files import write_json
 
@@ -32,12 +33,15 @@ Progress = Callable[[dict[str, Any]], None]
 TIMING_STEPS = 8
 
 
-def make_environment(request: RunRequest, action_map: str | None) -> gym.Env[Any, Any]:
-    """Build a request's environment with the action map its agent wants.
+def make_environment(
+    request: RunRequest, action_map: str | None, wanted: Mapping[str, Any] | None = None
+) -> gym.Env[Any, Any]:
+    """Build a request's environment with the action map and the arguments its agent wants.
 
-    The passive checker is left out: it would be timed as the environment's own overhead.
+    The request's own arguments come before `wanted` ones. The passive checker is left out: it
+    would be timed as the environment's own overhead.
     """
-    arguments = dict(request.env_arguments)
+    arguments = with_wanted(request.env_arguments, wanted or {})
     if action_map is not None:
         arguments["action_map"] = action_map
     return gym.make(request.env, disable_env_checker=True, **arguments)
@@ -92,7 +96,7 @@ def execute_run(
         return stored
     directory.mkdir(parents=True, exist_ok=True)
     agent = make_agent(request.agent.agent, **request.agent.arguments)
-    env = make_environment(request, agent.action_map)
+    env = make_environment(request, agent.action_map, agent.env_arguments)
     try:
         check_corpus(env, request)
         check_configuration(env, request)
@@ -106,6 +110,7 @@ def _context(env: gym.Env[Any, Any], agent: Any) -> dict[str, Any]:
     spec = env.unwrapped.spec
     return {
         "action_map": agent.action_map,
+        "agent_env_arguments": dict(agent.env_arguments),
         "env_spec": json.loads(spec.to_json()) if spec is not None else None,
         "versions": library_versions(),
         "git": git_revision(),

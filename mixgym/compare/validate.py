@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from mixgym.agents import make_agent
 from mixgym.compare.configuration import absolute_paths, resolved_configuration
 from mixgym.compare.plan import Comparison, Study
 from mixgym.compare.provenance import code_version
+from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError, unknown_name
 
 
@@ -76,7 +78,7 @@ def prepare(study: Study, say: Callable[[str], None] = lambda text: None) -> Stu
     That is each comparison's corpus hash, resolved configuration and absolute paths, and the
     version. Files of the corpora are hashed again, once each.
 
-    Each environment is built and reset once for every action map its agents want, and every
+    Each environment is built and reset once for every way in which its agents want it, and every
     agent is started on it, so that a misspelt domain in the last arm's schedule fails now and
     not in an hour. Raises `MixgymError` or `ValueError` naming what is wrong.
     """
@@ -105,10 +107,14 @@ def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
     """
     agents = {spec.label: make_agent(spec.agent, **spec.arguments) for spec in comparison.agents}
     # A dict keeps the order, so that errors come in the order of the arms.
-    for action_map in dict.fromkeys(agent.action_map for agent in agents.values()):
-        arguments = dict(comparison.env_arguments)
-        if action_map is not None:
-            arguments["action_map"] = action_map
+    wishes = {
+        label: (agent.action_map, json.dumps(dict(agent.env_arguments), sort_keys=True))
+        for label, agent in agents.items()
+    }
+    for wish in dict.fromkeys(wishes.values()):
+        arguments = with_wanted(comparison.env_arguments, json.loads(wish[1]))
+        if wish[0] is not None:
+            arguments["action_map"] = wish[0]
         with _naming(f"{comparison.env} with {arguments}"):
             env = gym.make(comparison.env, disable_env_checker=True, **arguments)
         try:
@@ -122,7 +128,7 @@ def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
             with _naming(f"{comparison.env} with {arguments}"):
                 env.reset(seed=comparison.seeds[0])
             for label, agent in agents.items():
-                if agent.action_map == action_map:
+                if wishes[label] == wish:
                     with _naming(f"agent {label!r}", MixgymError, ValueError):
                         agent.start(env, comparison.seeds[0])
         finally:

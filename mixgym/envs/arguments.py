@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from mixgym.errors import unknown_name
-from mixgym.lm.settings import PRESETS, Settings
+from mixgym.lm.settings import PRESETS, GradientSettings, Settings
+
+#: What reward terms and observation features call the kinds of gradient signals.
+GRADIENT_NEEDS: dict[str, str] = {"gram": "gram", "objective_gradient": "objective"}
 
 TRAINING_ARGUMENTS: tuple[str, ...] = tuple(item.name for item in fields(Settings))
 
@@ -31,10 +34,14 @@ class EnvironmentArguments:
         objective: whose validation loss counts: `"mean"` (all domains), a domain, a group, a list
             of either, or `{domain: weight}`.
         groups: named sets of domains for objectives and named mixtures.
-        reward: reward term, or `{term: weight}`.
+        reward: reward term, `{term: weight}`, or `{term: {"weight": 1.0, argument: value}}`.
         action_map: `"softmax"`, `"ilr"`, `"delta"`, `"dirichlet"` or `"simplex"`.
         action_arguments: of the map, `{"scale": 5.0}`.
-        observation: named set, or `{"domain": [...], "layer": [...], "scalar": [...]}`.
+        observation: named set, or `{"domain": [...], "layer": [...], "scalar": [...]}`; with
+            `"set"` those replace a named set's, and `"normalise"` may be `"zscore"`.
+        gradients: gradient signals to measure, the fields of `lm.settings.GradientSettings`:
+            `{"kinds": ["gram"], "every": 10}`. What the reward terms and the observation need is
+            measured without being named; None for nothing more.
         validation: validation losses measured at each decision: `"objective"`, `"all"` or
             `"reward"` (only what the reward terms need).
         evaluation_windows: validation windows a domain at each decision.
@@ -58,6 +65,7 @@ class EnvironmentArguments:
     action_map: str = "softmax"
     action_arguments: Mapping[str, Any] | None = None
     observation: Any = "default"
+    gradients: Mapping[str, Any] | None = None
     validation: str = "objective"
     evaluation_windows: int = 64
     report_windows: int = 256
@@ -112,3 +120,44 @@ class EnvironmentArguments:
         """Return the model preset's settings with the given training arguments on top."""
         preset = PRESETS.get(self.model) if isinstance(self.model, str) else None
         return (preset.settings if preset else Settings()).updated(self.training)
+
+    def gradient_settings(
+        self, needs: Iterable[str], objective: Sequence[float]
+    ) -> GradientSettings | None:
+        """Return which gradient signals the run measures, None for none.
+
+        Args:
+            needs: of the reward terms and the observation; keys of `GRADIENT_NEEDS` count.
+            objective: (K,) weights of the domains in the objective.
+        """
+        needed = [GRADIENT_NEEDS[need] for need in sorted(needs) if need in GRADIENT_NEEDS]
+        if self.gradients is None and not needed:
+            return None
+        given = dict(self.gradients or {})
+        if "objective" in given:
+            raise ValueError(
+                "gradients: the objective's weights are the environment's own; drop 'objective' "
+                "and give objective=... to the environment"
+            )
+        kinds = [] if needed and "kinds" not in given else _kinds(given)
+        return GradientSettings.from_plain(
+            {**given, "kinds": (*kinds, *needed), "objective": tuple(objective)}
+        )
+
+
+def with_wanted(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the environment arguments `given`, completed by those that an agent wants.
+
+    What is given stands, but that the kinds of gradients that both ask for are measured.
+    """
+    result = {**wanted, **given}
+    ours, theirs = given.get("gradients"), wanted.get("gradients")
+    if ours is not None and theirs is not None:
+        kinds = dict.fromkeys([*_kinds(ours), *_kinds(theirs)])
+        result["gradients"] = {**theirs, **ours, "kinds": list(kinds)}
+    return result
+
+
+def _kinds(gradients: Mapping[str, Any]) -> list[str]:
+    named = gradients.get("kinds", ["gram"])
+    return [named] if isinstance(named, str) else list(named)

@@ -16,6 +16,10 @@ from mixgym.signals import Signals
 #: Every entry is clipped to this magnitude, the finite bound of the observation space.
 BOUND = 10.0
 
+NORMALISATIONS: tuple[str, ...] = ("none", "zscore")
+_CLAMP = 3.0
+_TINY = 1e-12
+
 Feature = Callable[[Signals, MixingTask], Any]
 
 
@@ -23,7 +27,30 @@ def _share(tokens: NDArray[np.float32]) -> NDArray[Any]:
     return tokens / max(float(tokens.sum()), 1.0)
 
 
-#: (K,) features. Losses are in nats per byte (0 to about 6), shares in [0, 1].
+def _where_measured(values: NDArray[np.float32], K: int) -> NDArray[np.float32]:
+    return values if values.size else np.full(K, np.nan, dtype=np.float32)
+
+
+def _alignment_cosine(s: Signals, t: MixingTask) -> Any:
+    if not s.gram.size:
+        return np.full(t.K, np.nan)
+    gram = s.gram.astype(np.float64)
+    # ||sum_{j != i} g_j||^2, of the domains that were sampled
+    others = np.nansum(gram) - 2.0 * np.nansum(gram, axis=1) + np.diagonal(gram)
+    return s.alignment / np.sqrt(np.maximum(others, _TINY) * np.maximum(np.diagonal(gram), _TINY))
+
+
+def _objective_cosine(s: Signals, t: MixingTask) -> Any:
+    aligned = _where_measured(s.objective_alignment, t.K)
+    norms = _where_measured(s.gradient_norms, t.K) * s.objective_gradient_norm
+    return aligned / np.maximum(norms, _TINY)
+
+
+#: (K,) features. Losses are in nats per byte (0 to about 6), shares in [0, 1]. `samples` is the
+#: share of the whole budget spent on the domain so far, `count_share` its share of the last
+#: decision's sequences; `gradient_norm` the natural logarithm of ||g_i||, `alignment` the cosine of
+#: g_i and the sum of the other domains' gradients, `objective_alignment` that of g_i and the
+#: objective's gradient (scale-free forms of the signals of these names).
 DOMAIN_FEATURES: dict[str, Feature] = {
     "mixture": lambda s, t: s.mixture,
     "natural": lambda s, t: t.natural,
@@ -35,6 +62,18 @@ DOMAIN_FEATURES: dict[str, Feature] = {
     "train_loss_age": lambda s, t: s.train_loss_age / max(s.total_steps, 1),
     "validation_loss": lambda s, t: s.validation_loss,
     "validation_change": lambda s, t: s.validation_change,
+    "samples": lambda s, t: _share(s.tokens) * (1.0 - s.remaining),
+    "count_share": lambda s, t: _share(s.counts),
+    "gradient_norm": lambda s, t: np.log(_where_measured(s.gradient_norms, t.K) + 1e-6),
+    "alignment": _alignment_cosine,
+    "objective_alignment": _objective_cosine,
+}
+
+#: What a feature needs measured, as a reward term's `needs`; nothing for the others.
+FEATURE_NEEDS: dict[str, str] = {
+    "gradient_norm": "gram",
+    "alignment": "gram",
+    "objective_alignment": "objective_gradient",
 }
 
 #: (L,) features: natural logarithms of L2 norms.
@@ -50,9 +89,12 @@ SCALAR_FEATURES: dict[str, Feature] = {
 }
 
 #: Named observation sets; a new set is one line.
-OBSERVATIONS: dict[str, dict[str, tuple[str, ...]]] = {
+OBSERVATIONS: dict[str, dict[str, Any]] = {
     "default": {
-        "domain": tuple(DOMAIN_FEATURES),
+        "domain": (
+            *("mixture", "natural", "objective", "token_share", "epochs", "train_loss"),
+            *("train_loss_change", "train_loss_age", "validation_loss", "validation_change"),
+        ),
         "layer": tuple(LAYER_FEATURES),
         "scalar": tuple(SCALAR_FEATURES),
     },
@@ -61,9 +103,23 @@ OBSERVATIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "layer": (),
         "scalar": ("remaining",),
     },
+    # AC-ODM's state (n, t, l, dl, ||w||, ||dw||), t as the remaining budget. Which layers: the
+    # argument `layers` (the paper takes the first and every even one).
+    "acodm": {
+        "domain": ("samples", "train_loss", "train_loss_change"),
+        "layer": ("weight_norm", "update_norm"),
+        "scalar": ("remaining",),
+    },
+    # As released: samples of the last decision only, each vector z-scored over its own entries.
+    "acodm-released": {
+        "domain": ("train_loss", "train_loss_change", "count_share"),
+        "layer": ("weight_norm", "update_norm"),
+        "scalar": ("remaining",),
+        "normalise": "zscore",
+    },
 }
 
-ObservationSpec = str | Mapping[str, Sequence[str]]
+ObservationSpec = str | Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,12 +128,16 @@ class ObservationLayout:
 
     An observation is float32 of length K*F + L*G + S: a K x F block of domain features (domain
     by domain), an L x G block of layer features (layer by layer), then S scalars. Values that
-    were not measured are 0, and everything is clipped to [-10, 10].
+    were not measured are 0, and everything is clipped to [-10, 10]. With `normalise="zscore"`
+    every domain feature is z-scored over the K domains and every layer feature over the L layers
+    at that decision (of what was measured; 0 where all are equal) and clipped to [-3, 3]: levels
+    that all entries share are lost. Scalars are never z-scored.
 
     Attributes:
         domains: the K domains' names.
         layers: the L layers' names.
         domain_features, layer_features, scalar_features: names, in order.
+        normalise: `"none"` or `"zscore"`.
     """
 
     domains: tuple[str, ...]
@@ -85,6 +145,7 @@ class ObservationLayout:
     domain_features: tuple[str, ...]
     layer_features: tuple[str, ...]
     scalar_features: tuple[str, ...]
+    normalise: str = "none"
 
     @classmethod
     def build(
@@ -92,17 +153,24 @@ class ObservationLayout:
     ) -> ObservationLayout:
         """Build from a set's name or `{"domain": [...], "layer": [...], "scalar": [...]}`.
 
+        A mapping may also hold `"set"`, the name of the set it starts from, and `"normalise"`.
+
         Raises:
-            UnknownNameError: an unknown set, block or feature.
+            UnknownNameError: an unknown set, block, feature or normalisation.
         """
-        if isinstance(spec, str):
-            if spec not in OBSERVATIONS:
-                raise unknown_name("observation set", spec, OBSERVATIONS)
-            spec = OBSERVATIONS[spec]
+        spec = {"set": spec} if isinstance(spec, str) else dict(spec)
+        if "set" in spec:
+            name = spec.pop("set")
+            if name not in OBSERVATIONS:
+                raise unknown_name("observation set", name, OBSERVATIONS)
+            spec = {**OBSERVATIONS[name], **spec}
+        normalise = spec.pop("normalise", "none")
+        if normalise not in NORMALISATIONS:
+            raise unknown_name("normalisation", normalise, NORMALISATIONS)
         tables = {"domain": DOMAIN_FEATURES, "layer": LAYER_FEATURES, "scalar": SCALAR_FEATURES}
         for block, features in spec.items():
             if block not in tables:
-                raise unknown_name("observation block", block, tables)
+                raise unknown_name("observation block", block, [*tables, "set", "normalise"])
             for feature in features:
                 if feature not in tables[block]:
                     raise unknown_name(f"{block} feature", feature, tables[block])
@@ -112,7 +180,13 @@ class ObservationLayout:
             tuple(spec.get("domain", ())),
             tuple(spec.get("layer", ())),
             tuple(spec.get("scalar", ())),
+            normalise,
         )
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the features need measured, as a reward term's `needs`."""
+        return frozenset(FEATURE_NEEDS[f] for f in self.domain_features if f in FEATURE_NEEDS)
 
     @property
     def size(self) -> int:
@@ -146,6 +220,18 @@ class ObservationLayout:
             np.array([LAYER_FEATURES[f](signals, task) for f in self.layer_features]).T,
             np.array([SCALAR_FEATURES[f](signals, task) for f in self.scalar_features]),
         ]
+        if self.normalise == "zscore":
+            blocks[:2] = [_zscored(block) for block in blocks[:2]]
         flat = np.concatenate([np.asarray(b, dtype=np.float64).ravel() for b in blocks])
         flat = np.nan_to_num(flat, nan=0.0, posinf=BOUND, neginf=-BOUND)
         return np.clip(flat, -BOUND, BOUND).astype(np.float32)
+
+
+def _zscored(block: NDArray[Any]) -> NDArray[np.float64]:
+    """Z-score the columns of (n, features), ignoring what was not measured (0 there)."""
+    values = np.where(np.isfinite(block), block, np.nan).astype(np.float64)
+    known = np.isfinite(values)
+    number = np.maximum(known.sum(axis=0), 1)
+    centred = np.where(known, values - np.nansum(values, axis=0) / number, 0.0)
+    deviation = np.sqrt((centred**2).sum(axis=0) / number)
+    return np.clip(centred / (deviation + 1e-6), -_CLAMP, _CLAMP)

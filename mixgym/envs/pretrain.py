@@ -17,6 +17,7 @@ from mixgym.envs.observation import BOUND, ObservationLayout
 from mixgym.envs.task import MixingTask, domain_weights
 from mixgym.errors import CorpusError, MixgymError, unknown_name
 from mixgym.rewards import REWARD_TERMS
+from mixgym.rewards.build import build_terms
 from mixgym.signals import Signals
 from mixgym.simplex import make_action_map
 
@@ -68,13 +69,16 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             decisions=a.decisions,
             steps_per_decision=a.steps_per_decision,
         )
-        reward = {a.reward: 1.0} if isinstance(a.reward, str) else dict(a.reward)
-        self._terms = {name: (float(w), REWARD_TERMS[name]()) for name, w in reward.items()}
+        self._terms = build_terms(REWARD_TERMS, a.reward)
+        self._needs = frozenset().union(*(term.needs for _, term in self._terms.values()))
         self._measured = self._domains_to_validate()
         self.corpus.check_window(self.settings.context + 1)
         self.action_map = make_action_map(a.action_map, self.task.K, **(a.action_arguments or {}))
         self.action_space = cast(Any, self.action_map.space)
         self.layout = ObservationLayout.build(a.observation, names, self._layer_names())
+        self.gradients = a.gradient_settings(
+            self._needs | self.layout.needs, self.task.objective.tolist()
+        )
         self.observation_space = spaces.Box(-BOUND, BOUND, (self.layout.size,), np.float32)
         self.run: TrainingRun | None = None
         self._ended = False
@@ -83,8 +87,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     def _domains_to_validate(self) -> NDArray[np.int64]:
         if self.arguments.validation == "all":
             return np.arange(self.task.K)
-        needed = {need for _, term in self._terms.values() for need in term.needs}
-        if self.arguments.validation == "objective" or "objective" in needed:
+        if self.arguments.validation == "objective" or "objective" in self._needs:
             return np.flatnonzero(self.task.objective > 0)
         return np.zeros(0, dtype=np.int64)
 
@@ -150,6 +153,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             seed=self.run_seed,
             settings=self.settings,
             evaluation_seed=a.evaluation_seed,
+            gradients=self.gradients,
         )
         if "checkpoint" in options:
             load_weights(self.run, options["checkpoint"])
@@ -158,7 +162,10 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._mixture = mixture
         start = replace(self.run.signals(), mixture=mixture.astype(np.float32))
         self.signals: Signals = self._validated(start, None)
+        for _, term in self._terms.values():
+            term.reset(self.task.K)
         self._last_terms = dict.fromkeys(self._terms, 0.0)
+        self._last_reward = 0.0
         self.history = self._new_history()
         return self.layout.pack(self.signals, self.task), self._info()
 
@@ -179,7 +186,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         after = run.advance(mixture, self.arguments.steps_per_decision)
         self._mixture = mixture
         self.signals = after = self._validated(after, before)
-        reward = self._reward(before, after)
+        self._last_reward = reward = self._reward(before, after)
         self._ended = after.diverged or run.decision >= self.task.decisions
         self._remember(after)
         return self.layout.pack(after, self.task), reward, self._ended, False, self._info()
@@ -227,7 +234,13 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             "epochs": s.epochs.copy(),
             "starved": s.starved.copy(),
             "objective_loss": float(_measured(np.float64(s.objective_loss))),
+            "reward": self._last_reward,
             "reward_terms": dict(self._last_terms),
+            "reward_vectors": {
+                name: term.vector.copy()
+                for name, (_, term) in self._terms.items()
+                if term.vector is not None
+            },
             "step": int(s.step),
             "decision": int(s.decision),
             "diverged": bool(s.diverged),

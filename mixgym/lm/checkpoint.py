@@ -57,24 +57,25 @@ def load(path: str | Path, corpus: Corpus, **expected: Any) -> TrainingRun:
         path: the directory.
         corpus: the corpus the run was trained on (compared by content hash).
         expected: values the checkpoint must have, by name (`model_spec`, `seed`, `total_steps`,
-            `evaluation_seed`, `settings`).
+            `evaluation_seed`, `settings`, `gradients`).
 
     Raises:
         CheckpointError: nothing there, damaged, or of another corpus or configuration; the
             message names what differs.
     """
-    from mixgym.lm.settings import Settings
+    from mixgym.lm.settings import GradientSettings, Settings
     from mixgym.lm.training import TrainingRun
 
     record = _record(path, corpus)
     for name, value in expected.items():
-        plain = asdict(value) if isinstance(value, Settings) else value
-        if _plain(plain) != record[name]:
+        plain = asdict(value) if isinstance(value, (Settings, GradientSettings)) else value
+        if _plain(plain) != record.get(name):
             raise CheckpointError(
-                f"the checkpoint {path} has {name}={record[name]!r}, this run asks for "
+                f"the checkpoint {path} has {name}={record.get(name)!r}, this run asks for "
                 f"{_plain(plain)!r}: use the checkpoint's value, or another directory"
             )
     tensors = _tensors(Path(path), record)
+    gradients = record.get("gradients")
     run = object.__new__(TrainingRun)
     run.__setstate__(
         {
@@ -84,6 +85,7 @@ def load(path: str | Path, corpus: Corpus, **expected: Any) -> TrainingRun:
             "total_steps": record["total_steps"],
             "seed": record["seed"],
             "evaluation_seed": record["evaluation_seed"],
+            "gradients": GradientSettings(**gradients) if gradients else None,
             "model_config": record["model_config"],
             "state": {"tensors": tensors, "scalars": record["scalars"]},
         }
@@ -156,6 +158,7 @@ def identity(run: TrainingRun) -> dict[str, Any]:
         "total_steps": run.total_steps,
         "seed": run.seed,
         "evaluation_seed": run.evaluation_seed,
+        "gradients": _plain(asdict(run.gradients)) if run.gradients else None,
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mixgym.errors import MixgymError, unknown_name
-from mixgym.lm.settings import PRESETS, Settings
+from mixgym.lm.settings import PRESETS
 
 if TYPE_CHECKING:
     import torch
@@ -114,17 +114,3 @@ def signal_layers(model: torch.nn.Module, pattern: str) -> list[tuple[str, torch
         "the model's MLP output matrices were not recognised: name them with layers='REGEX', one "
         f"of: {', '.join(n for n, p in model.named_parameters() if p.ndim == 2)}"
     )
-
-
-def resolve_precision(settings: Settings, config: Any) -> str:
-    """Return `"fp32"` or `"bf16"` for `settings.precision`, deciding `"auto"` by the device."""
-    import torch
-
-    if settings.precision != "auto":
-        return settings.precision
-    if getattr(config, "hidden_size", 0) < 128:
-        return "fp32"
-    if torch.device(settings.device).type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if native else "fp32"

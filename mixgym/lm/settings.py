@@ -96,6 +96,67 @@ class Settings:
         return replace(self, **arguments)
 
 
+GRADIENT_KINDS: tuple[str, ...] = ("gram", "objective", "variance")
+
+
+@dataclass(frozen=True)
+class GradientSettings:
+    """Which gradient signals a run measures; nothing is measured that is not named.
+
+    The domains' gradients are means over all their sequences in the measured steps of a decision,
+    each taken at the weights of its own step.
+
+    Attributes:
+        kinds: of `"gram"` (inner products of the domains' gradients: `Signals.gram`,
+            `gradient_norms`, `alignment`), `"objective"` (inner products with the validation
+            gradient of the objective, taken once a decision: `objective_alignment`,
+            `objective_gradient_norm`; also `gradient_norms`) and `"variance"` (of single
+            sequences' gradients: `gradient_variance`; also `gradient_norms`).
+        every: measure at the run's optimiser steps 0, n, 2n, ...; a decision without one of them
+            has NaN.
+        layers: regular expression of the weight matrices; empty for the MLP output matrices.
+        last_n: only the last n matrices that match; 0 for all. (AC-ODM: 3 of 16.)
+        windows: validation windows a domain for the objective's gradient.
+        objective: (K,) weights of the domains' validation losses in the objective; an environment
+            fills them in.
+
+    Raises:
+        UnknownNameError, ValueError: an unknown kind, or a number out of range.
+    """
+
+    kinds: tuple[str, ...] = ("gram",)
+    every: int = 1
+    layers: str = ""
+    last_n: int = 3
+    windows: int = 16
+    objective: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        kinds = (self.kinds,) if isinstance(self.kinds, str) else tuple(self.kinds)
+        for kind in kinds:
+            if kind not in GRADIENT_KINDS:
+                raise unknown_name("kind of gradient", kind, GRADIENT_KINDS)
+        if not kinds:
+            raise ValueError(
+                f"no kind of gradient is named: give some of {', '.join(GRADIENT_KINDS)}"
+            )
+        for name, least in (("every", 1), ("last_n", 0), ("windows", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"gradients: {name} must be a whole number >= {least}: {value!r}")
+        object.__setattr__(self, "kinds", tuple(kind for kind in GRADIENT_KINDS if kind in kinds))
+        object.__setattr__(self, "objective", tuple(float(x) for x in self.objective))
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> GradientSettings:
+        """Build from a mapping of the attributes (`UnknownNameError` for one that is not there)."""
+        known = [item.name for item in fields(cls)]
+        for name in plain:
+            if name not in known:
+                raise unknown_name("gradient setting", name, known)
+        return cls(**plain)
+
+
 @dataclass(frozen=True)
 class Preset:
     """A model with the settings measured to suit it (docs/presets.md has the measurements).

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +19,12 @@ from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm import checkpoint, state
 from mixgym.lm.evaluation import EvaluationWindows, domain_losses
-from mixgym.lm.models import (
-    ModelSpec,
-    build_model,
-    model_config,
-    resolve_precision,
-    signal_layers,
-)
-from mixgym.lm.settings import PRESETS, Settings
+from mixgym.lm.gradients import DomainGradients, objective_gradient
+from mixgym.lm.models import ModelSpec, build_model, model_config, signal_layers
+from mixgym.lm.optimiser import build_optimiser
+from mixgym.lm.precision import resolve_precision
+from mixgym.lm.reweighting import Reweighting, loss_shares
+from mixgym.lm.settings import PRESETS, GradientSettings, Settings
 from mixgym.lm.stream import Batch, MixtureStream
 from mixgym.lm.threads import pinned_threads, private_rng, rng_state
 from mixgym.signals import Signals
@@ -53,6 +54,7 @@ class TrainingRun:
         seed: of this run.
         settings: how to train; the preset's own where not given.
         evaluation_seed: selects the held-out windows, which do not depend on `seed`.
+        gradients: gradient signals to measure; none by default. Measuring changes nothing else.
 
     Raises:
         MixgymError, ValueError: a model, setting or corpus that does not fit, by name.
@@ -67,6 +69,7 @@ class TrainingRun:
         seed: int = 0,
         settings: Settings | None = None,
         evaluation_seed: int = 0,
+        gradients: GradientSettings | None = None,
     ) -> None:
         if total_steps < 1:
             raise ValueError(f"total_steps must be positive, got {total_steps}")
@@ -79,6 +82,7 @@ class TrainingRun:
         self.total_steps = total_steps
         self.seed = seed
         self.evaluation_seed = evaluation_seed
+        self.gradients = gradients
         init, order, noise = np.random.SeedSequence(seed).generate_state(3, dtype=np.uint64)
         config = model_config(model, corpus.tokenizer.vocab_size, settings.context)
         self.model: PreTrainedModel = build_model(model, config, int(init >> 1))
@@ -100,20 +104,13 @@ class TrainingRun:
 
     def _prepare(self) -> None:
         self.n_parameters = sum(p.numel() for p in self.model.parameters())
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        others = [p for p in self.model.parameters() if p.ndim < 2]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": self.settings.weight_decay},
-                {"params": others, "weight_decay": 0.0},
-            ],
-            lr=self.settings.learning_rate,
-            betas=self.settings.betas,
-            fused=True,
-        )
+        self.optimiser = build_optimiser(self.model, self.settings)
         self.precision = resolve_precision(self.settings, self.model.config)
         self._layers = signal_layers(self.model, self.settings.layers)
         self._bytes_per_token = np.array([d.bytes_per_token("train") for d in self.corpus.domains])
+        self._gradients: DomainGradients | None = None
+        if self.gradients is not None:
+            self._gradients = DomainGradients(self.model, self.gradients, self.corpus.K)
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -125,16 +122,26 @@ class TrainingRun:
         device = torch.device(self.settings.device).type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
-    def advance(self, mixture: ArrayLike, steps: int) -> Signals:
+    def advance(
+        self,
+        mixture: ArrayLike,
+        steps: int,
+        *,
+        loss_weights: ArrayLike | Reweighting | None = None,
+    ) -> Signals:
         """Take `steps` optimiser steps on batches drawn by `mixture` and return what changed.
 
         Args:
             mixture: (K,) weights, non-negative, summing to one.
             steps: at least 1; a run may go past its budget only by an explicit call, and then
                 raises.
+            loss_weights: (K,) positive weights w of the domains' losses, or a function that gives
+                them at every step: the loss is then sum_b w_d(b) l_b / sum_b w_d(b) over a step's
+                sequences b instead of their plain mean. Losses in the signals stay unweighted.
 
         Raises:
-            ValueError: an invalid mixture or number of steps, or more than the budget holds.
+            ValueError: an invalid mixture, weights or number of steps, or more than the budget
+                holds.
             MixgymError: the run has diverged already.
         """
         weights = validate_mixture(
@@ -151,10 +158,12 @@ class TrainingRun:
         before_loss, drawn_before = self._train_loss.copy(), self.stream.drawn
         weights_before = [parameter.detach().clone() for _, parameter in self._layers]
         recorded: list[tuple[Batch, torch.Tensor]] = []
+        if self._gradients is not None:
+            self._gradients.reset()
         device = self.settings.device
         with pinned_threads(self.settings.threads), private_rng(self._rng, device):
             for batch in self.stream.batches(weights, steps):
-                recorded.append((batch, self._optimiser_step(batch)))
+                recorded.append((batch, self._optimiser_step(batch, loss_weights)))
             self._rng = rng_state(device)
             last_loss = self._record_losses(recorded)
             updates = [
@@ -165,28 +174,45 @@ class TrainingRun:
         self.decision += 1
         self._mixture = weights
         counts = self.stream.drawn - drawn_before
+        apart = self.ledger.accounts["reward"].seconds
+        gradients = self._gradient_signals()
+        apart = self.ledger.accounts["reward"].seconds - apart
         tokens = steps * self.settings.batch_size * self.settings.context
         self.ledger.charge(
             "train",
             tokens=tokens,
             flops=6.0 * self.n_parameters * tokens,
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - start - apart,
         )
         change = np.nan_to_num(self._train_loss - before_loss, nan=0.0, posinf=0.0, neginf=0.0)
-        return self._signals(counts, change, last_loss, np.array(updates))
+        signals = self._signals(counts, change, last_loss, np.array(updates))
+        return replace(signals, **gradients)
 
-    def _optimiser_step(self, batch: Batch) -> torch.Tensor:
+    def _optimiser_step(
+        self, batch: Batch, loss_weights: ArrayLike | Reweighting | None
+    ) -> torch.Tensor:
         windows = torch.from_numpy(batch.tokens).to(self.settings.device)
         rate = self.settings.learning_rate_at(self.step, self.total_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with self.autocast():
-            logits = self.model(input_ids=windows[:, :-1], use_cache=False).logits
-        loss = functional.cross_entropy(
-            logits.float().flatten(0, 1), windows[:, 1:].flatten(), reduction="none"
-        ).view(len(windows), -1)
-        sequence_loss = loss.mean(dim=1)
-        sequence_loss.mean().backward()
+        gradients = self._gradients
+        if gradients is not None and not gradients.due(self.step):
+            gradients = None
+        with gradients.capture(batch.domains) if gradients else nullcontext() as capture:
+            with self.autocast():
+                logits = self.model(input_ids=windows[:, :-1], use_cache=False).logits
+            loss = functional.cross_entropy(
+                logits.float().flatten(0, 1), windows[:, 1:].flatten(), reduction="none"
+            ).view(len(windows), -1)
+            sequence_loss = loss.mean(dim=1)
+            if loss_weights is None:
+                total = sequence_loss.mean()
+            else:
+                shares = loss_shares(batch, loss.detach(), loss_weights)
+                total = (sequence_loss * torch.from_numpy(shares).to(sequence_loss)).sum()
+                if capture is not None:
+                    capture.shares = shares
+            total.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -229,15 +255,50 @@ class TrainingRun:
         with pinned_threads(self.settings.threads):
             self._norms = self._weight_norms()
 
+    def _gradient_signals(self) -> dict[str, Any]:
+        gradients = self._gradients
+        if gradients is None:
+            return {}
+        objective, start = None, time.perf_counter()
+        if "objective" in gradients.settings.kinds and gradients.counts.any():
+            with self._measuring():
+                objective, tokens = objective_gradient(
+                    self.model, gradients, self.held_out, self.autocast()
+                )
+            flops, seconds = 6.0 * self.n_parameters * tokens, time.perf_counter() - start
+            self.ledger.charge("reward", tokens=tokens, flops=flops, seconds=seconds)
+        # The domains' products: their seconds are part of the training steps they slow down.
+        products = float(gradients.counts.sum()) * self.settings.context * gradients.size
+        self.ledger.charge("reward", flops=2.0 * products)
+        with pinned_threads(self.settings.threads):
+            values = gradients.signals(objective)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return {
+                name: value if isinstance(value, float) else value.astype(np.float32)
+                for name, value in values.items()
+            }
+
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        self.model.eval()
+        try:
+            with pinned_threads(self.settings.threads):
+                yield
+        finally:
+            self.model.train()
+
     def _weight_norms(self) -> NDArray[np.float64]:
         return np.array([float(torch.linalg.vector_norm(p.detach())) for _, p in self._layers])
 
     def signals(self) -> Signals:
         """Return the signals of a run between decisions (before the first: nothing sampled)."""
         K = self.corpus.K
-        return self._signals(
+        signals = self._signals(
             np.zeros(K), np.zeros(K), np.full(K, np.nan), np.zeros(len(self._layers))
         )
+        if self._gradients is not None:
+            self._gradients.reset()
+        return replace(signals, **self._gradient_signals())
 
     def _signals(
         self,
@@ -251,6 +312,9 @@ class TrainingRun:
                 return np.array(values, dtype=np.float32)
 
         nothing = np.full(self.corpus.K, np.nan, dtype=np.float32)
+        rate = float("nan")
+        if self.step:
+            rate = self.settings.learning_rate_at(self.step - 1, self.total_steps)
         return Signals(
             mixture=f32(self._mixture),
             counts=f32(counts),
@@ -270,6 +334,7 @@ class TrainingRun:
             decision=self.decision,
             remaining=1.0 - self.step / self.total_steps,
             diverged=self.diverged,
+            learning_rate=rate,
         )
 
     def evaluate(
@@ -295,14 +360,10 @@ class TrainingRun:
             raise ValueError(f"split must be 'validation' or 'test', got {split!r}")
         chosen = range(self.corpus.K) if domains is None else np.asarray(domains).tolist()
         start = time.perf_counter()
-        self.model.eval()
-        try:
-            with pinned_threads(self.settings.threads):
-                result, tokens = domain_losses(
-                    self.model, self.held_out, split, chosen, windows, self.autocast()
-                )
-        finally:
-            self.model.train()
+        with self._measuring():
+            result, tokens = domain_losses(
+                self.model, self.held_out, split, chosen, windows, self.autocast()
+            )
         self.ledger.charge(
             account,
             tokens=tokens,
@@ -329,6 +390,7 @@ class TrainingRun:
             "total_steps": self.total_steps,
             "seed": self.seed,
             "evaluation_seed": self.evaluation_seed,
+            "gradients": self.gradients,
             "model_config": self.model.config.to_dict(),
             "state": self.state_dict(),
         }
@@ -336,7 +398,8 @@ class TrainingRun:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        for name in ("corpus", "model_spec", "settings", "total_steps", "seed", "evaluation_seed"):
+        plain = ("corpus", "model_spec", "settings", "total_steps", "seed", "evaluation_seed")
+        for name in (*plain, "gradients"):
             setattr(self, name, saved[name])
         config = dict(saved["model_config"])
         config = AutoConfig.for_model(config.pop("model_type"), **config)

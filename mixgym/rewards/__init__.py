@@ -10,6 +10,8 @@ REWARD_TERMS: Registry[type[RewardTerm]] = Registry(
     "reward term",
     {
         "progress": "mixgym.rewards.progress:Progress",
+        "alignment": "mixgym.rewards.alignment:Alignment",
+        "objective-alignment": "mixgym.rewards.alignment:ObjectiveAlignment",
     },
 )
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mixgym.signals import Signals
 
 
@@ -13,11 +16,23 @@ class RewardTerm(ABC):
 
     A subclass states the paper's equation, units and range in its docstring, and in `needs` the
     measurements it asks of the run; an environment makes those, and only those, and charges them
-    to the ledger's `reward` account.
+    to the ledger's `reward` account. The keywords of its `__init__` are arguments of the
+    environment: `reward={"alignment": {"weight": 1.0, "xi": 0.5}}`.
+
+    Attributes:
+        vector: (K,) float64, one value a domain behind the latest reward, finite; None for a term
+            that has no such values. An environment shows it in `info["reward_vectors"]`.
     """
 
-    #: Subset of {"objective"}: validation losses of the objective's domains at every decision.
+    #: Subset of {"objective", "gram", "objective_gradient"}: validation losses of the objective's
+    #: domains at every decision; the domains' gradients; those against the objective's gradient.
     needs: ClassVar[frozenset[str]] = frozenset()
+
+    vector: NDArray[np.float64] | None = None
+
+    def reset(self, K: int) -> None:
+        """Begin an episode with K domains: forget the previous one. Terms without state pass."""
+        return None
 
     @abstractmethod
     def __call__(self, before: Signals, after: Signals) -> float:

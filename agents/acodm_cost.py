@@ -1,0 +1,47 @@
+"""What learning a policy cost, so that a run driven by the policy can answer for it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Language-model tokens, FLOPs and wall-clock seconds; of all ledger accounts together."""
+
+    tokens: int = 0
+    flops: float = 0.0
+    seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.tokens + other.tokens, self.flops + other.flops, self.seconds + other.seconds
+        )
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(
+            self.tokens - other.tokens, self.flops - other.flops, self.seconds - other.seconds
+        )
+
+    def charge(self, env: Any) -> Cost:
+        """Charge this to the `agent` account of an environment's ledger and return it.
+
+        An environment without a ledger (a toy, a surrogate) is charged nothing.
+        """
+        ledger = getattr(env.unwrapped, "ledger", None)
+        if ledger is None:
+            return Cost()
+        ledger.charge("agent", **asdict(self))
+        return self
+
+    @classmethod
+    def spent(cls, env: Any) -> Cost:
+        """What the current run of an environment has cost so far."""
+        ledger = getattr(env.unwrapped, "ledger", None)
+        accounts = [] if ledger is None else ledger.accounts.values()
+        return cls(
+            sum(account.tokens for account in accounts),
+            float(sum(account.flops for account in accounts)),
+            float(sum(account.seconds for account in accounts)),
+        )

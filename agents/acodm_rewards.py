@@ -1,0 +1,82 @@
+"""The reward of a decision as the `acodm` agent reads it from its environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.acodm_config import Released
+from mixgym.errors import MixgymError
+
+_CLIP = 3.0
+
+
+class Rewards:
+    """Reads rewards: the environment's own scalar or, for two released switches, one a domain.
+
+    `Agent.act` is not handed the reward of `env.step`; it is `info["reward"]`. The rewards of the
+    domains are `info["reward_vectors"]`, weighted and summed over the reward's terms.
+
+    Args:
+        env: the environment.
+        released: `vector_critic` and `zscored_rewards` are read.
+
+    Raises:
+        MixgymError: the environment has no reward to learn from.
+    """
+
+    def __init__(self, env: Any, released: Released) -> None:
+        self._released = released
+        spec = getattr(getattr(env.unwrapped, "arguments", None), "reward", "progress")
+        terms = {spec: 1.0} if isinstance(spec, str) else dict(spec)
+        self._weights = {
+            name: float(value.get("weight", 1.0) if isinstance(value, dict) else value)
+            for name, value in terms.items()
+        }
+        if not any(self._weights.values()):
+            raise MixgymError(
+                f"the environment has no reward to learn from (reward={spec!r}): make it with "
+                "reward='progress' or 'alignment', or act with a saved policy (policy=FOLDER)"
+            )
+
+    def __call__(
+        self, info: dict[str, Any], mixture: NDArray[Any], given: float | None = None
+    ) -> NDArray[np.float32]:
+        """Return the reward of the decision that `info` came back from.
+
+        Args:
+            info: of the step.
+            mixture: (K,) that was acted with.
+            given: `env.step`'s reward, where it is known; wrappers may have changed it.
+
+        Returns:
+            (1,), or (K,) with a vector critic. A run that diverged gives every domain the penalty.
+
+        Raises:
+            MixgymError: a reward for every domain is needed and the environment has none.
+        """
+        K = len(mixture) if self._released.vector_critic else 1
+        if not self._released.per_domain_rewards or info.get("diverged"):
+            reward = float(info["reward"]) if given is None else given
+            return np.full(K, reward, dtype=np.float32)
+        vectors = info.get("reward_vectors")
+        if not vectors:
+            raise MixgymError(
+                "released.vector_critic and released.zscored_rewards need a reward for every "
+                "domain: make the environment with reward='alignment'"
+            )
+        rewards = sum(self._weights.get(name, 1.0) * vector for name, vector in vectors.items())
+        rewards = np.asarray(rewards, dtype=np.float64)
+        if self._released.zscored_rewards:
+            rewards = zscored(rewards)
+        if not self._released.vector_critic:
+            rewards = np.array([np.dot(mixture.astype(np.float64), rewards)])
+        return rewards.astype(np.float32)
+
+
+def zscored(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (K,) rewards minus their mean, over their deviation, clipped to +-3."""
+    deviation = rewards.std() + 1e-6
+    return np.clip((rewards - rewards.mean()) / deviation, -_CLIP, _CLIP)

@@ -1,0 +1,68 @@
+"""`mixgym evaluate`: a saved policy, frozen, on paired seeds of an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mixgym.compare.plan import Comparison, Study, seed_range
+from mixgym.compare.request import AgentSpec
+from mixgym.compare.study import StudyResult, run_study
+from mixgym.errors import CheckpointError
+from mixgym.files import read_json
+from mixgym.train.trainer import COST
+
+
+def policy_agent(path: str | Path, label: str | None = None) -> AgentSpec:
+    """Return the agent that acts by a saved policy: `{policy: PATH, digest: ...}`, frozen.
+
+    The digest pins the policy's content, so that results of different policies never mix though
+    the folder's name is the same.
+
+    Args:
+        path: the `--out` of `mixgym train`, or a policy folder inside it.
+        label: the arm's; by default the agent's name.
+
+    Raises:
+        CheckpointError: no policy there.
+    """
+    folder = Path(path)
+    try:
+        if (folder / COST).exists():
+            folder = folder / read_json(folder / COST)["policy"]
+        record = read_json(folder / "policy.json")
+        name, digest = str(record["agent"]), str(record["digest"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"no saved policy at {path} ({error}): give the --out of mixgym train"
+        ) from error
+    return AgentSpec(label or name, name, {"policy": str(path), "digest": digest})
+
+
+def evaluate_policy(
+    path: str | Path,
+    env: str,
+    out: str | Path,
+    *,
+    seeds: int = 3,
+    first_seed: int = 0,
+    env_arguments: Mapping[str, Any] | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> StudyResult:
+    """Run a saved policy on `seeds` seeds; the result is a comparison of one arm.
+
+    Its folder can be given more arms by `mixgym compare --resume`. The policy's training is on
+    every run's ledger, account `agent`.
+
+    Raises:
+        MixgymError: as `mixgym.compare.compare`; `CheckpointError` without a policy.
+    """
+    spec = policy_agent(path)
+    asked = Comparison(env, (spec,), seed_range(seeds, first_seed), dict(env_arguments or {}))
+    study = Study(asked.name, (asked,))
+    return run_study(study, Path(out), workers=workers, resume=resume, console=console)

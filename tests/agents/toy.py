@@ -1,0 +1,86 @@
+"""Mixing problems without a language model whose optimum is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from mixgym.envs.observation import ObservationLayout
+from mixgym.envs.task import MixingTask
+from mixgym.simplex import Simplex, softmax
+
+
+class ContextualSimplex(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
+    """Every decision shows one number a domain; the best mixture is softmax(1.5 x).
+
+    The reward 1 - ||w - best||^2 / ||uniform - best||^2 is 1 at the optimum and 0 at the uniform
+    mixture, whatever the context.
+    """
+
+    def __init__(self, K: int = 4, decisions: int = 50, layers: int = 2) -> None:
+        names = tuple(f"domain{i}" for i in range(K))
+        self.task = MixingTask(
+            names=names,
+            natural=np.arange(1, K + 1) / (K * (K + 1) / 2),
+            objective=np.full(K, 1 / K),
+            decisions=decisions,
+            steps_per_decision=1,
+        )
+        self.layout = ObservationLayout(
+            names,
+            tuple(f"layer{i}" for i in range(layers)),
+            ("train_loss", "train_loss_change"),
+            ("weight_norm",),
+            ("remaining",),
+        )
+        self.action_space: spaces.Space[Any] = Simplex(K)
+        self.observation_space = spaces.Box(-10, 10, (self.layout.size,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        self.decision = 0
+        return self._observe(), {}
+
+    def _observe(self) -> NDArray[np.float32]:
+        K = self.task.K
+        self.context = self.np_random.normal(size=K)
+        domain = np.stack([self.context, np.zeros(K)], axis=1).ravel()
+        remaining = 1.0 - self.decision / self.task.decisions
+        layers = np.zeros(len(self.layout.layers))
+        return np.concatenate([domain, layers, [remaining]]).astype(np.float32)
+
+    def step(self, action: NDArray[np.float32]):
+        best = softmax(1.5 * self.context)
+        uniform = np.full(self.task.K, 1 / self.task.K)
+        reward = 1.0 - float(np.sum((action - best) ** 2) / np.sum((uniform - best) ** 2))
+        self.decision += 1
+        done = self.decision == self.task.decisions
+        return self._observe(), reward, done, False, {"reward": reward}
+
+
+class Bandit(ContextualSimplex):
+    """The same with one context for ever: the best mixture never changes."""
+
+    BEST = np.array([1.0, -0.5, 0.3, -1.0, 0.8, 0.0, -0.3, 0.5])
+
+    def _observe(self) -> NDArray[np.float32]:
+        observation = super()._observe()
+        self.context = self.BEST[: self.task.K]
+        return np.where(np.arange(len(observation)) < 2 * self.task.K, 1.0, observation).astype(
+            np.float32
+        )
+
+
+def average_reward(agent: Any, env: gym.Env[Any, Any], seed: int = 1000) -> float:
+    """Mean reward of one episode of a frozen agent."""
+    observation, info = env.reset(seed=seed)
+    agent.start(env, seed)
+    done, rewards = False, []
+    while not done:
+        observation, reward, done, _, info = env.step(agent.act(observation, info))
+        rewards.append(float(reward))
+    return float(np.mean(rewards))
