@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -30,7 +30,7 @@ class SimplexAction(
         gym.utils.RecordConstructorArgs.__init__(self)
         gym.ActionWrapper.__init__(self, env)
         self.inner: Any = env.unwrapped
-        self.action_space = Simplex(self.inner.task.K)
+        self.action_space = cast(Any, Simplex(self.inner.task.K))
 
     def action(self, action: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the box action of the mixture `action` ((K,), on the simplex)."""

@@ -21,7 +21,8 @@ def test_given_limits_are_merged_into_the_default_ones() -> None:
     assert DEFAULTS.updated({"limit": None}).limit is None
     assert DEFAULTS.updated({}).limit == DEFAULTS.limit
     # An EnvSpec rebuilds from the arguments given, so updating twice changes nothing.
-    assert DEFAULTS.updated({"limit": {"recipes": 7}}).updated({}).limit["recipes"] == 7
+    twice = DEFAULTS.updated({"limit": {"recipes": 7}}).updated({})
+    assert twice.limit == {"recipes": 7, "python": 200}
 
 
 def test_training_arguments_replace_the_presets() -> None:
