@@ -76,15 +76,14 @@ class Mixer(ABC):
 
     Make it a dataclass whose fields are its arguments (or override `arguments`); values it works
     with are not fields but set in `start`. A mixer holds no state outside its instance.
-
-    Attributes:
-        name: the mixer's name.
-        gradients: the gradient signals it reads, as the environments' argument `gradients`
-            (`{"kinds": ["gram"]}`); None for none.
     """
 
     name: ClassVar[str]
-    gradients: ClassVar[Mapping[str, Any] | None] = None
+
+    @property
+    def gradients(self) -> Mapping[str, Any] | None:
+        """The gradient signals it reads, as the environments' argument `gradients`; None: none."""
+        return None
 
     @abstractmethod
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:

@@ -75,6 +75,20 @@ def losses(
     return np.concatenate(result)
 
 
+@torch.inference_mode()
+def token_losses(
+    model: torch.nn.Module, tokens: NDArray[np.int64], autocast: torch.autocast
+) -> torch.Tensor:
+    """Return the (n, context) losses, in nats, of the tokens of (n, context + 1) windows."""
+    windows = torch.from_numpy(tokens).to(next(model.parameters()).device)
+    with autocast:
+        logits = model(input_ids=windows[:, :-1], use_cache=False).logits
+    loss = functional.cross_entropy(
+        logits.float().flatten(0, 1), windows[:, 1:].flatten(), reduction="none"
+    )
+    return loss.view(len(windows), -1)
+
+
 def domain_losses(
     model: torch.nn.Module,
     held_out: EvaluationWindows,

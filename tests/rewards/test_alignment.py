@@ -59,7 +59,7 @@ def history(objective: bool = False) -> list[Signals]:
 def test_the_papers_equation(term: Any, xi: float, scalar: Any, normalise: Any) -> None:
     reward = term(xi=xi, scalar=scalar, normalise=normalise)
     reward.reset(3)
-    rhat = [0.0, 0.0, 0.0]
+    rhat: list[Any] = [0.0, 0.0, 0.0]
     for signals, (p, w, norms) in zip(history(term is ObjectiveAlignment), HISTORY, strict=True):
         scale = np.nanmean(norms) + 1e-6 if normalise == "mean-norm" else 1.0
         for i in range(3):
@@ -101,9 +101,10 @@ def test_the_released_variant_has_no_memory_and_z_scores() -> None:
         scaled = np.array(w) / (np.nanmean(norms) + 1e-6)
         z = np.clip((scaled - np.nanmean(scaled)) / (np.nanstd(scaled) + 1e-6), -3, 3)
         z = np.nan_to_num(z)
+        assert reward.vector is not None
         np.testing.assert_allclose(reward.vector, z, rtol=1e-4)
         assert value == pytest.approx(float(np.dot(p, z)), rel=1e-4)
-        assert abs(float(np.sum(reward.vector))) < 1e-6  # type: ignore[arg-type]
+        assert abs(float(np.sum(reward.vector))) < 1e-6
     mean = Alignment(variant="released", scalar="mean")
     mean.reset(3)
     assert mean(START, history()[0]) == pytest.approx(0.0, abs=1e-6)
@@ -151,6 +152,7 @@ def test_gradients_switch_themselves_on_and_info_keeps_its_shape() -> None:
         "alignment": [0.0] * 8,
         "objective-alignment": [0.0] * 8,
     }
+    terms: dict[str, float] = {}
     for _ in range(3):
         _, reward, _, _, info = env.step(np.full(8, 1 / 8, np.float32))
         assert {k: np.shape(v) for k, v in info.items()} == shapes
@@ -165,7 +167,7 @@ def test_the_reward_does_not_change_the_training() -> None:
     losses = []
     for reward in ("progress", {"progress": 1.0, "alignment": 0.1, "objective-alignment": 0.1}):
         env = make(reward=reward)
-        env.reset(seed=3)
+        _, info = env.reset(seed=3)
         for _ in range(3):
             info = env.step(np.full(8, 1 / 8, np.float32))[4]
         losses.append((info["train_loss"], info["objective_loss"]))
