@@ -92,7 +92,10 @@ def test_the_mixture_follows_its_equations(started, play) -> None:
         history = 0.9 * history + 0.1 * share
         seen = 100.0 * np.arange(1, t + 1)
         if t in (4, 8, 12):
-            laws = fit(seen[1:], losses(seen)[1:])
+            # what it recorded: a fit of few observations is sensitive to their rounding
+            told = np.array(mixer.losses[:t])
+            np.testing.assert_allclose(told, losses(seen), rtol=1e-6)
+            laws = fit(seen[1:], told[1:])
         if laws is None:
             np.testing.assert_array_equal(played[t], prior)
             continue
