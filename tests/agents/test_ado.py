@@ -95,7 +95,7 @@ def test_the_mixture_follows_its_equations(started, play) -> None:
             # what it recorded: a fit of few observations is sensitive to their rounding
             told = np.array(mixer.losses[:t])
             np.testing.assert_allclose(told, losses(seen), rtol=1e-6)
-            laws = fit(seen[1:], told[1:])
+            laws = fit(np.asarray(seen[1:], dtype=np.float64), told[1:])
         if laws is None:
             np.testing.assert_array_equal(played[t], prior)
             continue
@@ -112,6 +112,7 @@ def test_the_mixture_follows_its_equations(started, play) -> None:
 
 def test_a_domain_that_still_learns_is_preferred(started, make_signals) -> None:
     mixer = started(prior="uniform", warmup=6)
+    weights = np.zeros(4)
     for t in range(1, 12):
         loss = np.array([3.0, 3.0, 3.0, 2.0 + 4.0 * t**-0.5]) / 4
         weights = mixer.update(
