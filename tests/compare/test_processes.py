@@ -53,13 +53,13 @@ def test_a_stopped_comparison_goes_on_where_it_was(sent: int, tmp_path: Path) ->
     process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     workers: list[int] = []
     deadline = time.monotonic() + 300
-    while len(stamps(out)) < 2 and time.monotonic() < deadline and process.poll() is None:
+    while not stamps(out) and time.monotonic() < deadline and process.poll() is None:
         workers = children(process.pid) or workers
-        time.sleep(0.05)
+        time.sleep(0.2)
     process.send_signal(sent)
     _, messages = process.communicate(timeout=120)
     before = stamps(out)
-    assert workers and 2 <= len(before) < 40, messages
+    assert workers and 1 <= len(before) < 40, messages
     if sent == signal.SIGINT:
         assert process.returncode == 130 and "--resume" in messages
     gone = time.monotonic() + 20
