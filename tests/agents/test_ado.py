@@ -145,7 +145,8 @@ def test_impossible_losses_do_not_break_it(started, make_signals, bad) -> None:
 
 def test_a_saved_state_continues_identically(started, play, make_signals) -> None:
     whole, first = started(warmup=4, refit=2), started(warmup=4, refit=2)
-    play(whole, 5), play(first, 5)
+    play(whole, 5)
+    play(first, 5)
     second = started(warmup=4, refit=2)
     second.load_state_dict(json.loads(json.dumps(first.state_dict())))
     for t in range(6, 10):
