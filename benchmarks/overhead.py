@@ -95,8 +95,9 @@ def steps(env_id: str, rounds: int, steps_per_round: int) -> dict[str, Any]:
     }
 
 
+# VmHWM, not getrusage: the latter's peak is inherited from the process that started this one.
 ENVIRONMENT_MEMORY = """
-import resource, sys
+import sys
 import gymnasium as gym, numpy as np, mixgym
 env = gym.make(sys.argv[1], action_map="simplex", disable_env_checker=True).unwrapped
 uniform = np.full(env.task.K, 1 / env.task.K, dtype=np.float32)
@@ -104,12 +105,12 @@ env.reset(seed=0)
 for _ in range(5):
     env.step(uniform)
 env.report("test")
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 # Nothing of mixgym: what a user's own script would import and hold.
 BARE_MEMORY = """
-import json, resource, sys
+import json, sys
 import numpy as np, torch
 from transformers import AutoConfig, AutoModelForCausalLM
 config, batches = json.loads(sys.argv[1]), np.load(sys.argv[2], mmap_mode="r")
@@ -124,7 +125,7 @@ for batch in batches:
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
 
