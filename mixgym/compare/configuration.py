@@ -13,23 +13,30 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-# The agent decides on the action map; the corpus has a hash of its own in every result.
-_LEFT_OUT = ("render_mode", "action_map", "corpus_hash")
+# The agent decides on the action map; the corpus has a hash of its own in every result; measuring
+# gradients changes no result.
+_LEFT_OUT = ("render_mode", "action_map", "corpus_hash", "gradients")
 _MISSING = "nothing"
 
 
-def resolved_configuration(env: Any) -> dict[str, Any]:
+def resolved_configuration(env: Any, given: Mapping[str, Any]) -> dict[str, Any]:
     """`arguments`, `settings` and `model` of a built environment, as plain JSON.
 
-    `model` is the configuration behind a preset's name. Environments that have no `arguments` or
-    `settings` dataclass are left without.
+    `given` are the arguments asked for, without those that an agent wanted for itself, which are
+    not part of the configuration that arms share. `model` is the configuration behind a preset's
+    name. Environments that have no `arguments` or `settings` dataclass are left without.
     """
+    from mixgym.envs.pretrain import PretrainEnv
     from mixgym.lm.settings import PRESETS
 
     inner = env.unwrapped
+    parts = {name: getattr(inner, name, None) for name in ("arguments", "settings")}
+    if isinstance(inner, PretrainEnv):
+        own = {k: v for k, v in given.items() if k != "render_mode"}
+        parts["arguments"] = arguments = inner.DEFAULTS.updated(own)
+        parts["settings"] = arguments.training_settings()
     resolved: dict[str, Any] = {}
-    for part in ("arguments", "settings"):
-        value = getattr(inner, part, None)
+    for part, value in parts.items():
         if is_dataclass(value) and not isinstance(value, type):
             resolved[part] = {k: v for k, v in asdict(value).items() if k not in _LEFT_OUT}
     model = resolved.get("arguments", {}).get("model")

@@ -64,7 +64,8 @@ def check_configuration(env: gym.Env[Any, Any], request: RunRequest) -> None:
     """
     if not request.resolved:
         return
-    differences = configuration_differences(request.resolved, resolved_configuration(env))
+    now = resolved_configuration(env, request.env_arguments)
+    differences = configuration_differences(request.resolved, now)
     if differences:
         raise MixgymError(
             f"presets or defaults are not those of this run: {'; '.join(differences)}. Give these "

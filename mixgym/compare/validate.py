@@ -123,7 +123,9 @@ def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
                 corpus.verify()
                 verified.add(corpus.hash)
             comparison = replace(
-                comparison, corpus_hash=corpus.hash, resolved=resolved_configuration(env)
+                comparison,
+                corpus_hash=corpus.hash,
+                resolved=resolved_configuration(env, comparison.env_arguments),
             )
             with _naming(f"{comparison.env} with {arguments}"):
                 env.reset(seed=comparison.seeds[0])

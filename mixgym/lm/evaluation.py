@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +56,16 @@ class EvaluationWindows:
         chosen = np.sort(permute(np.arange(min(windows, available)), available, key))
         starts = chosen * self.context
         return np.stack([array[s : s + self.context + 1] for s in starts]).astype(np.int64)
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Put a model in training into evaluation mode for a block."""
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ clipping (which comes later) and by the optimiser. It costs one more product a s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,11 +26,13 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from mixgym.errors import MixgymError
+from mixgym.lm.evaluation import EvaluationWindows, evaluating
 from mixgym.lm.models import signal_layers
 from mixgym.lm.settings import GradientSettings
+from mixgym.lm.threads import pinned_threads
 
 if TYPE_CHECKING:
-    from mixgym.lm.evaluation import EvaluationWindows
+    from mixgym.lm.training import TrainingRun
 
 _BATCH = 32
 
@@ -245,6 +248,33 @@ def objective_gradient(
             for whole, part in zip(total, parts, strict=True):
                 whole += part
     return total, count
+
+
+def gradient_signals(run: TrainingRun, gradients: DomainGradients | None) -> dict[str, Any]:
+    """Return the gradient fields of a decision's `Signals`, and charge what they cost.
+
+    The objective's gradient and the products are on the ledger's `reward` account; the products'
+    seconds are part of the training steps they slow down.
+    """
+    if gradients is None:
+        return {}
+    objective, start = None, time.perf_counter()
+    if "objective" in gradients.settings.kinds and gradients.counts.any():
+        with evaluating(run.model), pinned_threads(run.settings.threads):
+            objective, tokens = objective_gradient(
+                run.model, gradients, run.held_out, run.autocast()
+            )
+        flops, seconds = 6.0 * run.n_parameters * tokens, time.perf_counter() - start
+        run.ledger.charge("reward", tokens=tokens, flops=flops, seconds=seconds)
+    products = float(gradients.counts.sum()) * run.settings.context * gradients.size
+    run.ledger.charge("reward", flops=2.0 * products)
+    with pinned_threads(run.settings.threads):
+        values = gradients.signals(objective)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return {
+            name: value if isinstance(value, float) else value.astype(np.float32)
+            for name, value in values.items()
+        }
 
 
 def _weight(module: torch.nn.Module) -> torch.nn.Parameter:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +17,8 @@ from torch.nn import functional
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm import checkpoint, state
-from mixgym.lm.evaluation import EvaluationWindows, domain_losses
-from mixgym.lm.gradients import DomainGradients, objective_gradient
+from mixgym.lm.evaluation import EvaluationWindows, domain_losses, evaluating
+from mixgym.lm.gradients import DomainGradients, gradient_signals
 from mixgym.lm.models import ModelSpec, build_model, model_config, signal_layers
 from mixgym.lm.optimiser import build_optimiser
 from mixgym.lm.precision import resolve_precision
@@ -175,7 +174,7 @@ class TrainingRun:
         self._mixture = weights
         counts = self.stream.drawn - drawn_before
         apart = self.ledger.accounts["reward"].seconds
-        gradients = self._gradient_signals()
+        gradients = gradient_signals(self, self._gradients)
         apart = self.ledger.accounts["reward"].seconds - apart
         tokens = steps * self.settings.batch_size * self.settings.context
         self.ledger.charge(
@@ -255,50 +254,17 @@ class TrainingRun:
         with pinned_threads(self.settings.threads):
             self._norms = self._weight_norms()
 
-    def _gradient_signals(self) -> dict[str, Any]:
-        gradients = self._gradients
-        if gradients is None:
-            return {}
-        objective, start = None, time.perf_counter()
-        if "objective" in gradients.settings.kinds and gradients.counts.any():
-            with self._measuring():
-                objective, tokens = objective_gradient(
-                    self.model, gradients, self.held_out, self.autocast()
-                )
-            flops, seconds = 6.0 * self.n_parameters * tokens, time.perf_counter() - start
-            self.ledger.charge("reward", tokens=tokens, flops=flops, seconds=seconds)
-        # The domains' products: their seconds are part of the training steps they slow down.
-        products = float(gradients.counts.sum()) * self.settings.context * gradients.size
-        self.ledger.charge("reward", flops=2.0 * products)
-        with pinned_threads(self.settings.threads):
-            values = gradients.signals(objective)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return {
-                name: value if isinstance(value, float) else value.astype(np.float32)
-                for name, value in values.items()
-            }
-
-    @contextmanager
-    def _measuring(self) -> Iterator[None]:
-        self.model.eval()
-        try:
-            with pinned_threads(self.settings.threads):
-                yield
-        finally:
-            self.model.train()
-
     def _weight_norms(self) -> NDArray[np.float64]:
         return np.array([float(torch.linalg.vector_norm(p.detach())) for _, p in self._layers])
 
     def signals(self) -> Signals:
         """Return the signals of a run between decisions (before the first: nothing sampled)."""
         K = self.corpus.K
-        signals = self._signals(
-            np.zeros(K), np.zeros(K), np.full(K, np.nan), np.zeros(len(self._layers))
-        )
+        nothing, updates = np.zeros(K), np.zeros(len(self._layers))
+        signals = self._signals(nothing, nothing, np.full(K, np.nan), updates)
         if self._gradients is not None:
             self._gradients.reset()
-        return replace(signals, **self._gradient_signals())
+        return replace(signals, **gradient_signals(self, self._gradients))
 
     def _signals(
         self,
@@ -360,7 +326,7 @@ class TrainingRun:
             raise ValueError(f"split must be 'validation' or 'test', got {split!r}")
         chosen = range(self.corpus.K) if domains is None else np.asarray(domains).tolist()
         start = time.perf_counter()
-        with self._measuring():
+        with evaluating(self.model), pinned_threads(self.settings.threads):
             result, tokens = domain_losses(
                 self.model, self.held_out, split, chosen, windows, self.autocast()
             )
