@@ -28,13 +28,15 @@ from torch.nn import functional
 from mixgym.errors import MixgymError
 from mixgym.lm.evaluation import EvaluationWindows, evaluating
 from mixgym.lm.models import signal_layers
-from mixgym.lm.settings import GradientSettings
+from mixgym.lm.settings import LAST_SHARE, GradientSettings
 from mixgym.lm.threads import pinned_threads
 
 if TYPE_CHECKING:
     from mixgym.lm.training import TrainingRun
 
 _BATCH = 32
+#: Entries that single sequences' gradients may have at a time, 16 MiB.
+_CHUNK = 2**22
 
 
 def gradient_modules(
@@ -51,8 +53,11 @@ def gradient_modules(
     for module in model.modules():
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append(module)
-    chosen = []
-    for name, parameter in signal_layers(model, settings.layers)[-settings.last_n :]:
+    found, chosen = signal_layers(model, settings.layers), []
+    last = settings.last_n
+    if last is None:
+        last = max(1, round(len(found) * LAST_SHARE))
+    for name, parameter in found[-last:]:
         holders = owners[id(parameter)]
         if len(holders) > 1 or not isinstance(holders[0], (torch.nn.Linear, Conv1D)):
             raise MixgymError(
@@ -156,19 +161,50 @@ class DomainGradients:
     @torch.no_grad()
     def _add(self, index: int, batch: Capture, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
         number = len(batch.domains)
-        x = inputs.reshape(number, -1, inputs.shape[-1]).float()
-        delta = outputs.reshape(number, -1, outputs.shape[-1]).float()
-        total = self._sums[index]
+        delta = outputs.reshape(number, -1, outputs.shape[-1])
+        # The layer itself computed with inputs of this type; products are summed in float32.
+        x = inputs.reshape(number, -1, inputs.shape[-1]).to(delta.dtype)
+        delta = delta * torch.from_numpy(1.0 / batch.shares).to(delta)[:, None, None]
         transposed = not isinstance(self.modules[index][1], torch.nn.Linear)
         left, right = (x, delta) if transposed else (delta, x)
         single = "variance" in self.settings.kinds
-        for b, (k, share) in enumerate(zip(batch.domains, batch.shares, strict=True)):
+        if single or number * self._sums[index][0].numel() <= _CHUNK:
+            self._add_sequences(index, batch.domains, left, right, single)
+        else:
+            self._add_domains(index, batch.domains, left, right)
+
+    def _add_sequences(
+        self,
+        index: int,
+        domains: NDArray[np.int64],
+        left: torch.Tensor,
+        right: torch.Tensor,
+        single: bool,
+    ) -> None:
+        """Batched products, one a sequence: fastest for small matrices, and gives variances."""
+        total = self._sums[index].flatten(1)
+        # (K, B), one where a sequence belongs to a domain; unlike an indexed addition, a product
+        # sums in one order on every device.
+        members = torch.from_numpy(np.arange(self.K)[:, None] == domains).to(total)
+        for part in torch.arange(len(domains)).split(max(1, _CHUNK // total.shape[1])):
+            rows = slice(int(part[0]), int(part[-1]) + 1)
+            own = torch.bmm(left[rows].transpose(1, 2), right[rows]).flatten(1).float()
+            total.addmm_(members[:, rows], own)
             if single:
-                gradient = (left[b].T @ right[b]).div_(float(share))
-                total[k] += gradient
-                self._square_sums[k] += torch.sum(gradient * gradient).double().cpu()
-            else:
-                total[k].addmm_(left[b].T, right[b], alpha=1.0 / float(share))
+                squares = torch.linalg.vector_norm(own, dim=1).square()
+                self._square_sums += (members[:, rows] @ squares).double().cpu()
+
+    def _add_domains(
+        self, index: int, domains: NDArray[np.int64], left: torch.Tensor, right: torch.Tensor
+    ) -> None:
+        """One product a domain, straight into its sum: for matrices too large to hold B times."""
+        order = torch.from_numpy(np.argsort(domains, kind="stable")).to(left.device)
+        counts = np.bincount(domains, minlength=self.K).tolist()
+        lefts, rights = left[order].split(counts), right[order].split(counts)
+        for total, a, b in zip(self._sums[index], lefts, rights, strict=True):
+            if len(a):
+                a, b = a.flatten(0, 1).T, b.flatten(0, 1)
+                total.addmm_(a, b) if a.dtype == total.dtype else total.add_(a @ b)
 
     def means(self) -> list[torch.Tensor]:
         """Each matrix's (K, rows, columns) gradients g_d, float32; NaN for a domain without any."""

@@ -96,6 +96,9 @@ class Settings:
         return replace(self, **arguments)
 
 
+#: Share of the layers whose gradients are measured by default.
+LAST_SHARE = 3 / 16
+
 GRADIENT_KINDS: tuple[str, ...] = ("gram", "objective", "variance")
 
 
@@ -115,7 +118,8 @@ class GradientSettings:
         every: measure at the run's optimiser steps 0, n, 2n, ...; a decision without one of them
             has NaN.
         layers: regular expression of the weight matrices; empty for the MLP output matrices.
-        last_n: only the last n matrices that match; 0 for all. (AC-ODM: 3 of 16.)
+        last_n: only the last n matrices that match; 0 for all, None for the last 3 of every 16, at
+            least one (AC-ODM: 3 of 16).
         windows: validation windows a domain for the objective's gradient.
         objective: (K,) weights of the domains' validation losses in the objective; an environment
             fills them in.
@@ -127,7 +131,7 @@ class GradientSettings:
     kinds: tuple[str, ...] = ("gram",)
     every: int = 1
     layers: str = ""
-    last_n: int = 3
+    last_n: int | None = None
     windows: int = 16
     objective: tuple[float, ...] = ()
 
@@ -142,6 +146,8 @@ class GradientSettings:
             )
         for name, least in (("every", 1), ("last_n", 0), ("windows", 1)):
             value = getattr(self, name)
+            if name == "last_n" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"gradients: {name} must be a whole number >= {least}: {value!r}")
         object.__setattr__(self, "kinds", tuple(kind for kind in GRADIENT_KINDS if kind in kinds))

@@ -32,7 +32,7 @@ GPT2 = {
     **{"bos_token_id": 0, "eos_token_id": 0},
 }
 ALL = GradientSettings(
-    kinds=("gram", "objective", "variance"), objective=(0.25, 0.0, 0.75), windows=3
+    kinds=("gram", "objective", "variance"), objective=(0.25, 0.0, 0.75), windows=3, last_n=0
 )
 UNIFORM = np.full(3, 1 / 3)
 
@@ -135,6 +135,27 @@ def test_accumulated_over_micro_batches(three_domains: Corpus) -> None:
     torch.testing.assert_close(results[2], results[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("model", [NEOX, GPT2], ids=["gpt_neox", "gpt2"])
+@pytest.mark.parametrize("kinds", [("gram",), ("gram", "variance")])
+def test_large_matrices_are_done_in_parts(
+    three_domains: Corpus, monkeypatch: pytest.MonkeyPatch, kinds: Any, model: Any
+) -> None:
+    """A few sequences at a time, or without variances one product a domain."""
+    settings = GradientSettings(kinds=kinds, last_n=0)
+    mixture, weights = np.array([0.7, 0.2, 0.1]), [1.0, 4.0, 2.0]
+    whole = make(three_domains, settings, model)
+    results = [whole.advance(mixture, 3, loss_weights=weights)]
+    for chunk in (1, 3 * 16 * 64):
+        monkeypatch.setattr("mixgym.lm.gradients._CHUNK", chunk)
+        part = make(three_domains, settings, model)
+        results.append(part.advance(mixture, 3, loss_weights=weights))
+    for other in results[1:]:
+        for name in ("gram", "alignment", "gradient_variance"):
+            np.testing.assert_allclose(
+                getattr(other, name), getattr(results[0], name), rtol=1e-4, atol=1e-5
+            )
+
+
 def test_clipping_does_not_touch_them(three_domains: Corpus) -> None:
     free = make(three_domains, clip=1e6).advance(UNIFORM, 1)
     clipped = make(three_domains, clip=1e-3).advance(UNIFORM, 1)
@@ -150,10 +171,16 @@ def test_reweighting_the_loss_does_not_touch_them(three_domains: Corpus) -> None
     assert_signals(run.advance(UNIFORM, 2, loss_weights=weights), expected)
 
 
-def test_close_under_bf16(three_domains: Corpus) -> None:
-    run = make(three_domains, precision="bf16")
+@pytest.mark.parametrize("chunk", [1, 2**22])
+def test_close_under_bf16(
+    three_domains: Corpus, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr("mixgym.lm.gradients._CHUNK", chunk)
+    run = make(three_domains, GradientSettings(last_n=0), precision="bf16")
     expected = expected_gradients(run, UNIFORM, 1)
     assert_signals(run.advance(UNIFORM, 1), expected, rtol=2e-2)
+    assert run._gradients is not None
+    assert {mean.dtype for mean in run._gradients.means()} == {torch.float32}
 
 
 def test_domains_without_a_sequence_have_nan(three_domains: Corpus) -> None:
@@ -212,7 +239,7 @@ def test_before_the_first_decision_everything_is_nan(three_domains: Corpus) -> N
 
 
 def test_every_nth_step(three_domains: Corpus) -> None:
-    run = make(three_domains, GradientSettings(every=3))
+    run = make(three_domains, GradientSettings(every=3, last_n=0))
     expected = expected_gradients(run, UNIFORM, 1)
     assert_signals(run.advance(UNIFORM, 2), expected)  # of steps 0 and 1 only 0 is measured
     assert np.isnan(run.advance(UNIFORM, 1).gram).all()  # step 2
@@ -282,8 +309,9 @@ def test_layers_are_chosen_by_pattern_and_number(three_domains: Corpus) -> None:
         return [name for name, _ in run._gradients.modules]
 
     last = "gpt_neox.layers.1.mlp.dense_4h_to_h.weight"
-    assert names() == ["gpt_neox.layers.0.mlp.dense_4h_to_h.weight", last]
-    assert names(last_n=1) == [last]
+    first = "gpt_neox.layers.0.mlp.dense_4h_to_h.weight"
+    assert names() == names(last_n=1) == [last]
+    assert names(last_n=0) == names(last_n=3) == [first, last]
     assert names(layers="query_key_value.weight", last_n=0) == [
         f"gpt_neox.layers.{i}.attention.query_key_value.weight" for i in range(2)
     ]
@@ -310,6 +338,13 @@ def test_bad_settings_name_value_and_remedy(three_domains: Corpus) -> None:
         GradientSettings(kinds=())
     with pytest.raises(ValueError, match="3 domains"):
         make(three_domains, GradientSettings(kinds=("objective",)))
+
+
+def test_the_default_is_the_papers_share_of_the_layers(three_domains: Corpus) -> None:
+    deep = make(three_domains, GradientSettings(), gpt_neox(8, 16, 2))
+    assert deep._gradients is not None
+    chosen = [name.split(".")[2] for name, _ in deep._gradients.modules]
+    assert chosen == ["13", "14", "15"]
 
 
 def test_alignment_is_the_off_diagonal_row_sum() -> None:
