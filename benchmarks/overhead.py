@@ -6,7 +6,7 @@
 Parts:
   steps      LM steps inside the environment (uniform mixture, signals on, evaluation accounted
              separately) against a bare loop on the same model, batches and threads. The two
-             alternate within one process; the figure is the median of the paired ratios.
+             alternate step by step within one process; the figure is the quotient of their times.
   memory     peak resident memory of a process that runs five decisions and the final report
              against that of a plain transformers script on as many batches of the same text, which
              imports nothing of mixgym and evaluates nothing.
@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 ENVIRONMENTS = {
@@ -36,63 +36,80 @@ ENVIRONMENTS = {
     "micro": "mixgym/MicroPretrain-v0",
     "target": "mixgym/MicroTarget-v0",
 }
+STEPS_PER_ROUND = 20
 OUT = Path(__file__).parent / "results" / "overhead"
 
 
-def steps(env_id: str, rounds: int, steps_per_round: int) -> dict[str, Any]:
-    """Alternate environment decisions with bare steps on the same batches."""
+def steps(env_id: str, rounds: int, **arguments: Any) -> dict[str, Any]:
+    """Alternate the environment's LM steps with bare steps on the same batches, one by one."""
     import gymnasium as gym
     import numpy as np
 
     import mixgym  # noqa: F401
-    from mixgym.lm.bare import BareLoop
 
     env: Any = gym.make(
         env_id,
         action_map="simplex",
         decisions=rounds + 1,
-        steps_per_decision=steps_per_round,
+        steps_per_decision=STEPS_PER_ROUND,
         disable_env_checker=True,
+        **arguments,
     ).unwrapped
     env.reset(seed=0)
     uniform = np.full(env.task.K, 1 / env.task.K, dtype=np.float32)
-    bare = BareLoop(env.run)
+    beside = BareBeside(env.run)
     ratios, inside, outside = [], [], []
     for index in range(rounds + 1):
-        weights = env.action_map.to_mixture(uniform, uniform, np.random.default_rng(0))
-        batches = list(env.run.stream.twin().batches(weights, steps_per_round))
-
-        def in_environment() -> float:
-            paid = env.ledger.accounts["reward"].seconds
-            start = time.perf_counter()
-            env.step(uniform)
-            seconds = time.perf_counter() - start
-            return seconds - (env.ledger.accounts["reward"].seconds - paid)
-
-        def in_bare_loop(batches: list[Any] = batches) -> float:
-            start = time.perf_counter()
-            bare.train(batches)
-            return time.perf_counter() - start
-
-        # Which goes first alternates too, so that neither profits from a warm cache.
-        if index % 2:
-            a = in_environment()
-            b = in_bare_loop()
-        else:
-            b = in_bare_loop()
-            a = in_environment()
+        paid, beside.seconds = env.ledger.accounts["reward"].seconds, 0.0
+        start = time.perf_counter()
+        env.step(uniform)
+        seconds = time.perf_counter() - start - beside.seconds
+        seconds -= env.ledger.accounts["reward"].seconds - paid
         if index:
-            ratios.append(a / b)
-            inside.append(1000 * a / steps_per_round)
-            outside.append(1000 * b / steps_per_round)
+            ratios.append(seconds / beside.seconds)
+            inside.append(1000 * seconds / STEPS_PER_ROUND)
+            outside.append(1000 * beside.seconds / STEPS_PER_ROUND)
+    low, _, high = quantiles(ratios, n=4)
     return {
         "ms_per_step": median(inside),
         "bare_ms_per_step": median(outside),
-        "ratio": median(ratios),
-        "lowest": min(ratios),
-        "highest": max(ratios),
+        "ratio": sum(inside) / sum(outside),
+        "median_ratio": median(ratios),
+        "lower_quartile": low,
+        "upper_quartile": high,
         "rounds": rounds,
     }
+
+
+class BareBeside:
+    """Takes a step of a bare loop beside every step of a run, before and after it in turn.
+
+    Other load on a machine comes and goes within seconds: whole rounds of either kind would be
+    compared under different conditions.
+    """
+
+    def __init__(self, run: Any) -> None:
+        from mixgym.lm.bare import BareLoop
+
+        self.bare = BareLoop(run)
+        self.seconds = 0.0
+        self.number = 0
+        self._step = run._optimiser_step
+        run._optimiser_step = self._both
+
+    def _both(self, batch: Any, *arguments: Any) -> Any:
+        self.number += 1
+        if self.number % 2:
+            self._bare(batch)
+        result = self._step(batch, *arguments)
+        if not self.number % 2:
+            self._bare(batch)
+        return result
+
+    def _bare(self, batch: Any) -> None:
+        start = time.perf_counter()
+        self.bare.train([batch])
+        self.seconds += time.perf_counter() - start
 
 
 # VmHWM, not getrusage: the latter's peak is inherited from the process that started this one.
@@ -196,13 +213,15 @@ print("done", flush=True)
 
 
 def _run_workers(env_id: str, episodes: int, workers: int) -> float:
+    from mixgym.compare.pool import WORKER_ENVIRONMENT
+
     running = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, env_id, str(episodes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **WORKER_ENVIRONMENT},
         )
         for _ in range(workers)
     ]
@@ -298,7 +317,7 @@ def main() -> None:
     )
     everything = ["import", "steps", "memory", "processes", "episode"]
     parser.add_argument("--parts", nargs="*", choices=everything, default=everything)
-    parser.add_argument("--rounds", type=int, default=20, help="paired rounds of part `steps`")
+    parser.add_argument("--rounds", type=int, default=40, help="paired rounds of part `steps`")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -313,7 +332,7 @@ def main() -> None:
         add("import", "mixgym", import_seconds())
     for name, env_id in ENVIRONMENTS.items():
         if "steps" in options.parts and name != "target":
-            add("steps", name, steps(env_id, options.rounds, 20))
+            add("steps", name, steps(env_id, options.rounds))
         if "memory" in options.parts:
             add("memory", name, memory(env_id))
     if "processes" in options.parts:

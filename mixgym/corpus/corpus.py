@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from mixgym.corpus.build import text_path
 from mixgym.corpus.cache import damaged
 from mixgym.corpus.split import SPLITS
 from mixgym.corpus.tokenizers import Tokenizer
-from mixgym.corpus.tokens import TokenFile
+from mixgym.corpus.tokens import TokenFile, TokenReader
 from mixgym.corpus.wheels import sha256_of
 from mixgym.errors import CorpusError, unknown_name
 
@@ -42,6 +43,7 @@ class Domain:
         self.limit = limit
         self._files = dict(files)
         self._cuts: dict[str, tuple[int, int, int]] = {}
+        self._readers: WeakValueDictionary[str, TokenReader] = WeakValueDictionary()
 
     def _file(self, split: str) -> TokenFile:
         if split not in self._files:
@@ -59,6 +61,14 @@ class Domain:
         """Read-only memory map, 1-D: uint8 for bytes, else uint16 or uint32; a separator token
         ends every document."""
         return self._file(split).map()[: self._cut(split)[0]]
+
+    def reader(self, split: str) -> TokenReader:
+        """Return a reader of the tokens of a split, for short stretches at random places."""
+        # One for all users: it holds an open file, and forks of a run are many.
+        reader = self._readers.get(split)
+        if reader is None:
+            reader = self._readers[split] = TokenReader(self._file(split), self._cut(split)[0])
+        return reader
 
     def bytes(self, split: str) -> int:
         """Bytes of text (a separator a document included) that `tokens(split)` stands for."""

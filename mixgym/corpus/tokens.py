@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,3 +50,32 @@ class TokenFile:
         length = int(np.argmax(text[start:] == 0)) + 1
         inside = (limit - start) * (int(ends[whole]) - done) // length
         return done + inside, limit, documents
+
+
+class TokenReader:
+    """Reads short stretches of a token file at random places.
+
+    Unlike reads through a memory map, they leave nothing of the file in the process's resident
+    memory, and cost no page faults.
+
+    Args:
+        file: the tokens.
+        tokens: how many of them may be read.
+    """
+
+    def __init__(self, file: TokenFile, tokens: int) -> None:
+        self._tokens = tokens
+        self.dtype = np.dtype(file.dtype)
+        self._file = file.path.open("rb", buffering=0)
+        self._descriptor = self._file.fileno()
+
+    def __len__(self) -> int:
+        return self._tokens
+
+    def read(self, start: int, count: int) -> bytes:
+        """Return the bytes of tokens `start` to `start + count` of `dtype`; fewer at the end."""
+        size = self.dtype.itemsize
+        return os.pread(self._descriptor, min(count, self._tokens - start) * size, start * size)
+
+    def __del__(self) -> None:
+        self._file.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ class EvaluationWindows:
         self.corpus = corpus
         self.context = context
         self.seed = seed
+        self._chosen: dict[tuple[str, int, int], NDArray[Any]] = {}
 
     def tokens(self, split: str, k: int, windows: int) -> NDArray[np.int64]:
         """Return up to `windows` windows of domain `k`, (n, context + 1) int64, n <= windows.
@@ -43,6 +44,11 @@ class EvaluationWindows:
         Raises:
             CorpusError: the domain's split is shorter than one window.
         """
+        if (split, k, windows) not in self._chosen:
+            self._chosen[split, k, windows] = self._choose(split, k, windows)
+        return self._chosen[split, k, windows].astype(np.int64)
+
+    def _choose(self, split: str, k: int, windows: int) -> NDArray[Any]:
         domain = self.corpus.domains[k]
         array = domain.tokens(split)
         available = (len(array) - 1) // self.context
@@ -55,7 +61,7 @@ class EvaluationWindows:
         key = stable_key("evaluation", self.seed, split, domain.name)
         chosen = np.sort(permute(np.arange(min(windows, available)), available, key))
         starts = chosen * self.context
-        return np.stack([array[s : s + self.context + 1] for s in starts]).astype(np.int64)
+        return np.stack([array[s : s + self.context + 1] for s in starts])
 
 
 @contextmanager

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 #: Positions permuted at a time; permuting one by one would cost as much as a small model's step.
 _LOOKAHEAD = 512
-_NOTHING = np.zeros(0, dtype=np.int64)
+#: At most so many batches, and bytes of them, are drawn ahead.
+_AHEAD_BATCHES = 32
+_AHEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,8 @@ class MixtureStream:
         self.batch_size = batch_size
         self.context = context
         self.seed = seed
-        self._arrays = [domain.tokens("train") for domain in corpus.domains]
-        self.windows = np.array([(len(a) - 1) // context for a in self._arrays], dtype=np.int64)
+        self._text = [domain.reader("train") for domain in corpus.domains]
+        self.windows = np.array([(len(t) - 1) // context for t in self._text], dtype=np.int64)
         for domain, n in zip(corpus.domains, self.windows, strict=True):
             if n < 1:
                 raise CorpusError(
@@ -76,8 +78,9 @@ class MixtureStream:
                     f"{context + 1} training tokens of one window: add text, lower the context "
                     "or leave the domain out (domains=[...])"
                 )
-        # Positions already permuted: derived from seed and count, so never part of the state.
-        self._upcoming: dict[int, tuple[int, NDArray[np.int64]]] = {}
+        # A domain's coming draws (first, one past the last) and where their windows start: they
+        # follow from seed and count, so they are never part of the state.
+        self._upcoming: dict[int, tuple[int, int, list[int]]] = {}
         self._drawn = np.zeros(corpus.K, dtype=np.int64)
         self._credit = np.zeros(corpus.K, dtype=np.float64)
 
@@ -94,8 +97,21 @@ class MixtureStream:
     def batches(self, mixture: NDArray[np.float64], n: int) -> Iterator[Batch]:
         """Yield `n` batches drawn by `mixture` ((K,), non-negative, sums to one)."""
         weights = validate_mixture(mixture, self.corpus.K, names=self.corpus.names)
-        for _ in range(n):
-            yield self._draw(weights)
+        size = 8 * self.batch_size * (self.context + 1)
+        ahead = max(1, min(_AHEAD_BATCHES, _AHEAD_BYTES // size))
+        while n > 0:
+            # Drawn some at a time, which is cheaper than between the steps of a model; what is
+            # counted as drawn is what was yielded.
+            before = self._drawn, self._credit
+            coming = []
+            for _ in range(min(ahead, n)):
+                self._drawn, self._credit = self._drawn.copy(), self._credit.copy()
+                coming.append((self._draw(weights), self._drawn, self._credit))
+            self._drawn, self._credit = before
+            for batch, drawn, credit in coming:
+                self._drawn, self._credit = drawn, credit
+                yield batch
+            n -= len(coming)
 
     def _draw(self, weights: NDArray[np.float64]) -> Batch:
         allowed = np.flatnonzero(weights > 0)
@@ -108,22 +124,24 @@ class MixtureStream:
             credit[chosen] -= 1.0
             domains[slot] = allowed[chosen]
         self._credit[allowed] = credit
-        tokens = np.empty((self.batch_size, self.context + 1), dtype=np.int64)
-        for slot, k in enumerate(domains):
-            tokens[slot] = self._window(int(k), int(self._drawn[k]))
-            self._drawn[k] += 1
-        return Batch(tokens, domains)
+        length = self.context + 1
+        windows = [self._text[k].read(self._window(k), length) for k in domains.tolist()]
+        tokens = np.frombuffer(b"".join(windows), dtype=self._text[0].dtype)
+        return Batch(tokens.reshape(self.batch_size, length).astype(np.int64), domains)
 
-    def _window(self, k: int, n: int) -> NDArray[Any]:
-        first, order = self._upcoming.get(k, (0, _NOTHING))
-        if not first <= n < first + len(order):
-            epoch, position = divmod(n, int(self.windows[k]))
+    def _window(self, k: int) -> int:
+        """Return where domain `k`'s next window starts, and count it as drawn."""
+        n = int(self._drawn[k])
+        upcoming = self._upcoming.get(k)
+        if upcoming is None or not upcoming[0] <= n < upcoming[1]:
+            windows = int(self.windows[k])
+            epoch, position = divmod(n, windows)
             key = stable_key(self.seed, self.corpus.names[k], epoch)
-            stop = min(position + _LOOKAHEAD, int(self.windows[k]))
-            first, order = n, permute(np.arange(position, stop), int(self.windows[k]), key)
-            self._upcoming[k] = (first, order)
-        start = int(order[n - first]) * self.context
-        return self._arrays[k][start : start + self.context + 1]
+            index = np.arange(position, min(position + _LOOKAHEAD, windows))
+            starts = permute(index, windows, key) * self.context
+            upcoming = self._upcoming[k] = (n, n + len(index), starts.tolist())
+        self._drawn[k] = n + 1
+        return upcoming[2][n - upcoming[0]]
 
     def twin(self) -> MixtureStream:
         """Return an independent stream that continues as this one would."""

@@ -200,15 +200,16 @@ class TrainingRun:
         with gradients.capture(batch.domains) if gradients else nullcontext() as capture:
             with self.autocast():
                 logits = self.model(input_ids=windows[:, :-1], use_cache=False).logits
-            loss = functional.cross_entropy(
-                logits.float().flatten(0, 1), windows[:, 1:].flatten(), reduction="none"
-            ).view(len(windows), -1)
-            sequence_loss = loss.mean(dim=1)
+            log_p = functional.log_softmax(logits.float().flatten(0, 1), dim=-1)
+            targets = windows[:, 1:].flatten()
+            # Read off apart from the graph: the backward pass of a plain mean is the cheaper one.
+            loss = -log_p.detach().gather(1, targets[:, None]).view(len(windows), -1)
             if loss_weights is None:
-                total = sequence_loss.mean()
+                total = functional.nll_loss(log_p, targets)
             else:
-                shares = loss_shares(batch, loss.detach(), loss_weights)
-                total = (sequence_loss * torch.from_numpy(shares).to(sequence_loss)).sum()
+                shares = loss_shares(batch, loss, loss_weights)
+                losses = functional.nll_loss(log_p, targets, reduction="none").view_as(loss)
+                total = (losses.mean(dim=1) * torch.from_numpy(shares).to(losses)).sum()
                 if capture is not None:
                     capture.shares = shares
             total.backward()
@@ -216,7 +217,7 @@ class TrainingRun:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
-        return sequence_loss.detach()
+        return loss.mean(dim=1)
 
     def _record_losses(self, recorded: list[tuple[Batch, torch.Tensor]]) -> NDArray[np.float64]:
         # One device-to-host copy a decision, not one a step.
@@ -230,8 +231,9 @@ class TrainingRun:
             seen = step_number > 0
             mean = step_total[seen] / step_number[seen] / self._bytes_per_token[seen]
             old = self._train_loss[seen]
-            decay = np.where(np.isnan(old), 0.0, self.settings.loss_decay)
-            self._train_loss[seen] = decay * np.nan_to_num(old) + (1 - decay) * mean
+            decay = self.settings.loss_decay
+            average = decay * old + (1 - decay) * mean
+            self._train_loss[seen] = np.where(np.isnan(old), mean, average)
             self._last_seen[seen] = first_step + offset + 1
             total += step_total
             number += step_number
