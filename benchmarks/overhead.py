@@ -13,6 +13,10 @@ Parts:
   processes  episodes per second of two worker processes against one.
   import     seconds of `import mixgym`, and whether torch came with it.
   episode    seconds of one whole episode of each environment, evaluation included.
+  alignment  a run at the micro preset that measures the domains' gradients on every step, and on
+             every 10th, against a bare loop; `own` is what they add to a run without them.
+  mixers     micro steps under doge-online and acodm (learning online) and of DoReMi's proxy.
+  sizes      part `alignment` from the micro preset to 100 million parameters (minutes).
 
 Run it on an otherwise idle machine; every figure is a ratio within one run.
 """
@@ -28,15 +32,19 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import Any
+
+from beside import STEPS_PER_ROUND, measure
+from overhead_gradients import ALIGNMENT, SIZES, agent, alignment, doremi_proxy
+
+from mixgym.lm.settings import gpt_neox
 
 ENVIRONMENTS = {
     "nano": "mixgym/NanoPretrain-v0",
     "micro": "mixgym/MicroPretrain-v0",
     "target": "mixgym/MicroTarget-v0",
 }
-STEPS_PER_ROUND = 20
 OUT = Path(__file__).parent / "results" / "overhead"
 
 
@@ -57,66 +65,21 @@ def steps(env_id: str, rounds: int, **arguments: Any) -> dict[str, Any]:
     ).unwrapped
     env.reset(seed=0)
     uniform = np.full(env.task.K, 1 / env.task.K, dtype=np.float32)
-    beside = BareBeside(env.run)
-    ratios, inside, outside = [], [], []
-    for index in range(rounds + 1):
-        paid, beside.seconds = env.ledger.accounts["reward"].seconds, 0.0
-        start = time.perf_counter()
+
+    def decision() -> float:
+        paid = env.ledger.accounts["reward"].seconds
         env.step(uniform)
-        seconds = time.perf_counter() - start - beside.seconds
-        seconds -= env.ledger.accounts["reward"].seconds - paid
-        if index:
-            ratios.append(seconds / beside.seconds)
-            inside.append(1000 * seconds / STEPS_PER_ROUND)
-            outside.append(1000 * beside.seconds / STEPS_PER_ROUND)
-    low, _, high = quantiles(ratios, n=4)
-    return {
-        "ms_per_step": median(inside),
-        "bare_ms_per_step": median(outside),
-        "ratio": sum(inside) / sum(outside),
-        "median_ratio": median(ratios),
-        "lower_quartile": low,
-        "upper_quartile": high,
-        "rounds": rounds,
-    }
+        return env.ledger.accounts["reward"].seconds - paid
 
-
-class BareBeside:
-    """Takes a step of a bare loop beside every step of a run, before and after it in turn.
-
-    Other load on a machine comes and goes within seconds: whole rounds of either kind would be
-    compared under different conditions.
-    """
-
-    def __init__(self, run: Any) -> None:
-        from mixgym.lm.bare import BareLoop
-
-        self.bare = BareLoop(run)
-        self.seconds = 0.0
-        self.number = 0
-        self._step = run._optimiser_step
-        run._optimiser_step = self._both
-
-    def _both(self, batch: Any, *arguments: Any) -> Any:
-        self.number += 1
-        if self.number % 2:
-            self._bare(batch)
-        result = self._step(batch, *arguments)
-        if not self.number % 2:
-            self._bare(batch)
-        return result
-
-    def _bare(self, batch: Any) -> None:
-        start = time.perf_counter()
-        self.bare.train([batch])
-        self.seconds += time.perf_counter() - start
+    return measure(env.run, decision, rounds)
 
 
 # VmHWM, not getrusage: the latter's peak is inherited from the process that started this one.
 ENVIRONMENT_MEMORY = """
-import sys
+import json, sys
 import gymnasium as gym, numpy as np, mixgym
-env = gym.make(sys.argv[1], action_map="simplex", disable_env_checker=True).unwrapped
+arguments = json.loads(sys.argv[2])
+env = gym.make(sys.argv[1], action_map="simplex", disable_env_checker=True, **arguments).unwrapped
 uniform = np.full(env.task.K, 1 / env.task.K, dtype=np.float32)
 env.reset(seed=0)
 for _ in range(5):
@@ -146,7 +109,7 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 """
 
 
-def memory(env_id: str) -> dict[str, Any]:
+def memory(env_id: str, **arguments: Any) -> dict[str, Any]:
     """Compare the peak resident memory of two fresh processes."""
     import gymnasium as gym
     import numpy as np
@@ -164,7 +127,7 @@ def memory(env_id: str) -> dict[str, Any]:
         file = Path(folder) / "batches.npy"
         np.save(file, np.stack([batch.tokens for batch in batches]).astype(np.uint16))
         peaks = [
-            _peak_mebibytes(ENVIRONMENT_MEMORY, env_id),
+            _peak_mebibytes(ENVIRONMENT_MEMORY, env_id, json.dumps(arguments)),
             _peak_mebibytes(BARE_MEMORY, json.dumps(config), str(file)),
         ]
     return {
@@ -288,6 +251,12 @@ LIMITS: dict[tuple[str, str, str], tuple[float, bool]] = {
     ("memory", "micro", "ratio"): (1.05, False),
     ("memory", "target", "ratio"): (1.05, False),
     ("processes", "nano", "episodes_ratio"): (1.8, True),
+    ("memory", "alignment", "ratio"): (1.05, False),
+    ("alignment", "every-step", "ratio"): (1.05, False),
+    ("alignment", "every-10th", "ratio"): (1.01, False),
+    ("alignment", "every-10th", "own"): (1.01, False),
+    ("mixers", "doge-online", "ratio"): (1.08, False),
+    ("mixers", "doremi-proxy", "ratio"): (1.4, False),
     ("episode", "nano", "episode_s"): (6.0, False),
     ("episode", "micro", "episode_s"): (90.0, False),
     ("episode", "target", "episode_s"): (90.0, False),
@@ -316,6 +285,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     everything = ["import", "steps", "memory", "processes", "episode"]
+    everything += ["alignment", "mixers", "sizes"]
     parser.add_argument("--parts", nargs="*", choices=everything, default=everything)
     parser.add_argument("--rounds", type=int, default=40, help="paired rounds of part `steps`")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -335,17 +305,47 @@ def main() -> None:
             add("steps", name, steps(env_id, options.rounds))
         if "memory" in options.parts:
             add("memory", name, memory(env_id))
+    if "memory" in options.parts:
+        add("memory", "alignment", memory(ENVIRONMENTS["micro"], **ALIGNMENT))
     if "processes" in options.parts:
         add("processes", "nano", processes(ENVIRONMENTS["nano"], 3))
     if "episode" in options.parts:
         for name, env_id in ENVIRONMENTS.items():
             add("episode", name, episode(env_id))
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "overhead.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["part", "subject", "figure", "value"])
+    if "alignment" in options.parts:
+        plain = alignment(None, options.rounds)
+        for subject, every in (("every-step", 1), ("every-10th", 10)):
+            figures = alignment(every, options.rounds)
+            add("alignment", subject, {**figures, "own": figures["ratio"] / plain["ratio"]})
+    if "mixers" in options.parts:
+        add("mixers", "doge-online", agent("doge-online", options.rounds))
+        add("mixers", "doremi-proxy", doremi_proxy(options.rounds))
+        add("mixers", "acodm", agent("acodm", options.rounds))
+    if "sizes" in options.parts:
+        for width, layers, heads, rounds, number in SIZES:
+            model = gpt_neox(width, layers, heads)
+            plain = alignment(None, rounds, model, number)
+            figures = alignment(1, rounds, model, number)
+            own = figures["ratio"] / plain["ratio"]
+            add("sizes", f"d{width}-L{layers}", {**figures, "own": own})
+    write(options.out / "overhead.csv", rows)
+    print("\n".join(verdicts(rows)))
+
+
+def write(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the figures; those of parts that were not measured this time stay."""
+    measured = {(row["part"], row["subject"]) for row in rows}
+    if file.exists():
+        with file.open() as old:
+            kept = [r for r in csv.DictReader(old) if (r["part"], r["subject"]) not in measured]
+        rows = kept + rows
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".part")
+    with temporary.open("w", newline="") as output:
+        writer = csv.DictWriter(output, ["part", "subject", "figure", "value"])
         writer.writeheader()
         writer.writerows(rows)
-    print("\n".join(verdicts(rows)))
+    temporary.replace(file)
 
 
 if __name__ == "__main__":
