@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +70,7 @@ class TokenReader:
         self.dtype = np.dtype(file.dtype)
         self._file = file.path.open("rb", buffering=0)
         self._descriptor = self._file.fileno()
+        weakref.finalize(self, self._file.close)
 
     def __len__(self) -> int:
         return self._tokens
@@ -77,5 +80,6 @@ class TokenReader:
         size = self.dtype.itemsize
         return os.pread(self._descriptor, min(count, self._tokens - start) * size, start * size)
 
-    def __del__(self) -> None:
-        self._file.close()
+    def __deepcopy__(self, memo: dict[int, Any]) -> TokenReader:
+        # It has no position: a copy can be the reader itself.
+        return self
