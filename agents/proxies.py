@@ -1,4 +1,4 @@
-"""Agents that search a mixture with proxy runs, then play it: `doremi` and `doge`."""
+"""Agents that train models beside the run, on its corpus and at its ledger's expense."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from agents.base import Agent
 from mixgym.envs.task import MixingTask
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.files import read_json, write_json
+from mixgym.ledger import Ledger
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture, Simplex, validate_mixture
 
@@ -30,24 +31,23 @@ _PROXY_STREAM = int.from_bytes(b"prox")
 _CHUNK = 100  # steps: how late a divergence may be noticed
 
 
-class ProxySearch(Agent):
-    """An agent whose mixture comes out of proxy runs, made when its first action is asked for.
+class ProxyAgent(Agent):
+    """An agent that trains proxies or forks of the run.
 
-    Subclasses are dataclasses whose fields are their arguments; `model` and `steps` among them.
-    The proxies' tokens, FLOPs and seconds are charged to the `proxy` account of the environment's
-    ledger. The mixture is saved, so that a resumed run does not search again.
+    Subclasses are dataclasses whose fields are their arguments. The tokens, FLOPs and seconds of
+    everything they train are charged to the `proxy` account of the environment's ledger. What was
+    found is saved, so that a resumed run does not search again.
     """
 
     action_map = "simplex"
-    model: Any
-    steps: int | None
+    model: Any = None
+    steps: int | None = None
 
     _env: Env[Any, Any] | None = None
     _seed: int = 0
-    mixture: Mixture | None = None
 
     def start(self, env: Env[Any, Any], seed: int) -> None:
-        """Begin an episode; the search of an earlier one is forgotten.
+        """Begin an episode; what an earlier one found is forgotten.
 
         Raises:
             MixgymError: not a mixgym environment, or its action is not a mixture.
@@ -66,41 +66,36 @@ class ProxySearch(Agent):
             )
         self.check(task)
         stream = np.random.SeedSequence(seed, spawn_key=(_PROXY_STREAM,))
-        self._env, self._seed, self.mixture = env, int(stream.generate_state(1)[0]), None
-
-    def act(self, observation: NDArray[Any], info: dict[str, Any]) -> NDArray[np.float32]:
-        inner = self._inner()
-        if self.mixture is None:
-            found = self.search(inner, self._seed)
-            self.mixture = validate_mixture(found, inner.task.K, inner.task.names, normalise=True)
-        return self.mixture.astype(np.float32)
+        self._env, self._seed = env, int(stream.generate_state(1)[0])
+        self.forget(task)
 
     @abstractmethod
     def check(self, task: MixingTask) -> None:
         """Raise `ValueError` if the arguments do not fit the task."""
 
     @abstractmethod
-    def search(self, inner: Any, seed: int) -> Mixture:
-        """Run the proxies and return the (K,) mixture they found.
+    def forget(self, task: MixingTask) -> None:
+        """Begin an episode of `task` with nothing found."""
 
-        Args:
-            inner: the unwrapped environment, whose ledger pays.
-            seed: of the proxies.
-        """
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was found and everything else `act` depends on, JSON-plain."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict`'s value after `start`."""
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments the agent was built with."""
         return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> None:
-        found = None if self.mixture is None else self.mixture.tolist()
-        write_json(path, {**self._identity(), "mixture": found})
+        write_json(path, {**self._identity(), **self.state_dict()})
 
     def load(self, path: str | Path) -> None:
         try:
-            saved = read_json(path)
-            found = saved["mixture"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            saved = dict(read_json(path))
+        except (OSError, ValueError, TypeError) as error:
             raise CheckpointError(
                 f"{path} is not a saved agent ({error}): start the run again without it"
             ) from error
@@ -110,7 +105,12 @@ class ProxySearch(Agent):
                     f"{path} was saved with {key} {saved.get(key)!r}, this agent has {ours!r}: "
                     "build the agent and the environment as they were when it was saved"
                 )
-        self.mixture = None if found is None else np.array(found, dtype=np.float64)
+        try:
+            self.load_state_dict(saved)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"the state in {path} is damaged ({error!r}): start the run again without it"
+            ) from error
 
     def _identity(self) -> dict[str, Any]:
         arguments = json.loads(json.dumps(self.arguments()))
@@ -145,8 +145,56 @@ class ProxySearch(Agent):
             total_steps=steps if self.steps is None else self.steps,
             seed=seed,
             settings=settings,
+            evaluation_seed=arguments.evaluation_seed,
             gradients=gradients,
         )
+
+
+class ProxySearch(ProxyAgent):
+    """An agent whose mixture comes out of proxy runs, made when its first action is asked for."""
+
+    mixture: Mixture | None = None
+
+    def forget(self, task: MixingTask) -> None:
+        self.mixture = None
+
+    def act(self, observation: NDArray[Any], info: dict[str, Any]) -> NDArray[np.float32]:
+        inner = self._inner()
+        if self.mixture is None:
+            found = self.search(inner, self._seed)
+            self.mixture = validate_mixture(found, inner.task.K, inner.task.names, normalise=True)
+        return self.mixture.astype(np.float32)
+
+    @abstractmethod
+    def search(self, inner: Any, seed: int) -> Mixture:
+        """Run the proxies and return the (K,) mixture they found.
+
+        Args:
+            inner: the unwrapped environment, whose ledger pays.
+            seed: of the proxies.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"mixture": None if self.mixture is None else self.mixture.tolist()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.mixture = optional_array(state["mixture"])
+
+
+def optional_array(values: Any) -> NDArray[np.float64] | None:
+    """Return what a saved state holds as float64, None for what had not been found."""
+    return None if values is None else np.array(values, dtype=np.float64)
+
+
+def branch(run: TrainingRun, steps: int) -> TrainingRun:
+    """Return a fork of `run` with an empty ledger and a budget for at least `steps` more steps.
+
+    Where the run's own budget is shorter, the fork's learning rate is that of the longer one.
+    """
+    twin = run.fork()
+    twin.ledger = Ledger()
+    twin.total_steps = max(twin.total_steps, twin.step + steps)
+    return twin
 
 
 def train(
@@ -176,10 +224,15 @@ def charged(inner: Any, *runs: TrainingRun) -> Iterator[None]:
         yield
     finally:
         for run in runs:
-            for account in run.ledger.accounts.values():
-                inner.ledger.charge(
-                    "proxy", tokens=account.tokens, flops=account.flops, seconds=account.seconds
-                )
+            charge(inner, run.ledger)
+
+
+def charge(inner: Any, cost: Ledger) -> None:
+    """Charge all accounts of `cost` to the environment's `proxy` account."""
+    for account in cost.accounts.values():
+        inner.ledger.charge(
+            "proxy", tokens=account.tokens, flops=account.flops, seconds=account.seconds
+        )
 
 
 def check_proxy(model: Any, steps: int | None) -> None:
