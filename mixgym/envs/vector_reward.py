@@ -22,8 +22,8 @@ from mixgym.rewards.vector import penalty_vector
 TERMS: dict[str, float] = {"progress": 1.0, "holistic": 1.0}
 
 _REWARDS = """`reward_space`, a `Box` of shape (4,), float32: a vector with an entry for each reward
-term, unweighted, in the order of `reward_names`. By default these are `progress` (the decrease of the
-objective's validation loss, in nats per byte), `influence`, `diversity` and `stability` (HDS's;
+term, unweighted, in the order of `reward_names`. By default these are `progress` (the decrease of
+the objective's validation loss, in nats per byte), `influence`, `diversity` and `stability` (HDS's;
 docs/rewards.md has the equations). The argument `reward` names the terms and their weights,
 `reward_weights`, which change the vector in nothing but a diverged run's. `info["reward"]` is the
 weighted sum: bit for bit the reward of `{scalar}` with the same `reward`. As in MO-Gymnasium,

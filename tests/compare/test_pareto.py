@@ -11,14 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_study import TINY, quiet
+from small_study import TINY
+from test_cli import run, words
 
 from mixgym.cli import main
-from mixgym.compare import compare
 from mixgym.compare.pareto import contributions, hypervolume, pareto_front, pareto_set
+from mixgym.compare.plan import Comparison, Study
 from mixgym.compare.request import parse_agent
+from mixgym.compare.runner import execute_run
 from mixgym.compare.study import StudyResult, read_study
+from mixgym.compare.validate import prepare
 from mixgym.errors import MissingExtraError, MixgymError
+from mixgym.files import write_json
 from mixgym.plotting.pareto import pareto_figure
 from mixgym.plotting.style import pixels
 
@@ -118,13 +122,17 @@ def test_the_figure_fills_the_front_and_shades_what_it_dominates() -> None:
 
 
 @pytest.fixture(scope="module")
-def vector_study(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    out = tmp_path_factory.mktemp("pareto") / "out"
-    specs = [parse_agent(agent) for agent in ("natural", "only=static:{mixture: recipes}")]
-    return compare(
-        "mo-NanoPretrain-v0", specs, out=out, seeds=2, env_arguments=TINY, workers=1,
-        console=quiet(),
-    )  # fmt: skip
+def vector_study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
+    """A finished comparison on a vector environment, run in this process, and its folder."""
+    out = tmp_path_factory.mktemp("pareto")
+    arms = tuple(parse_agent(agent) for agent in ("natural", "only=static:{mixture: recipes}"))
+    study = Study("s", (Comparison("mo-NanoPretrain-v0", arms, (0, 1), TINY),))
+    study = prepare(study)
+    write_json(out / "config.json", study.to_json())
+    for comparison, request in study.requests():
+        folder = out / study.run_directory(comparison, request.agent.label, request.seed)
+        execute_run(request, folder, timing_steps=0)
+    return study, out
 
 
 def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -135,9 +143,11 @@ def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def test_a_comparison_of_a_vector_environment_makes_a_front(
-    vector_study: StudyResult, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    vector_study: tuple[Study, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out = vector_study.report.parent
+    _, out = vector_study
     means = {}
     for label in ("natural", "only"):
         results = [
@@ -161,8 +171,8 @@ def test_a_comparison_of_a_vector_environment_makes_a_front(
         assert row["on_front"] == str(bool(on)) and row["seeds"] == "2"
 
 
-def test_terms_and_reference_can_be_chosen(vector_study: StudyResult) -> None:
-    out, study = vector_study.report.parent, vector_study.study
+def test_terms_and_reference_can_be_chosen(vector_study: tuple[Study, Path]) -> None:
+    study, out = vector_study
     found = pareto_set(study, study.comparisons[0], out, ["stability", "progress"], [-3.0, 0.0])
     assert found.terms == ("stability", "progress")
     points = np.array([arm.returns for arm in found.arms])
@@ -172,9 +182,9 @@ def test_terms_and_reference_can_be_chosen(vector_study: StudyResult) -> None:
 
 
 def test_bad_requests_say_what_to_do(
-    vector_study: StudyResult, finished_study: StudyResult, tmp_path: Path
+    vector_study: tuple[Study, Path], finished_study: StudyResult, tmp_path: Path
 ) -> None:
-    out, study = vector_study.report.parent, vector_study.study
+    study, out = vector_study
     comparison = study.comparisons[0]
     with pytest.raises(MixgymError, match="did you mean 'progress'"):
         pareto_set(study, comparison, out, ["progres", "stability"])
@@ -189,8 +199,15 @@ def test_bad_requests_say_what_to_do(
         pareto_set(finished_study.study, read_study(other).comparisons[0], other)
 
 
-def test_a_run_with_a_vector_reward_replays(vector_study: StudyResult) -> None:
+def test_a_run_with_a_vector_reward_replays(vector_study: tuple[Study, Path]) -> None:
     from mixgym.compare import replay_run
 
-    replayed = replay_run(vector_study.report.parent / "runs/only/seed-1")
+    replayed = replay_run(vector_study[1] / "runs/only/seed-1")
     assert replayed.difference is None and replayed.decisions == 2
+
+
+def test_help() -> None:
+    shown = run("pareto", "--help")
+    assert shown.returncode == 0
+    expected = (Path(__file__).parent / "help" / "pareto.txt").read_text()
+    assert words(shown.stdout) == words(expected)
