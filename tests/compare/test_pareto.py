@@ -71,14 +71,14 @@ def test_hypervolume_is_the_union_of_boxes(d: int) -> None:
     points = rng.uniform(0.2, 1.0, (6, d))
     # Inclusion and exclusion over all sets of points: exact.
     exact = sum(
-        (-1.0) ** (n + 1) * sum(np.prod(np.min(group, axis=0)) for group in groups)
+        (-1.0) ** (n + 1) * sum(float(np.prod(np.min(group, axis=0))) for group in groups)
         for n in range(1, 7)
         for groups in [[points[list(c)] for c in itertools.combinations(range(6), n)]]
     )
     found = hypervolume(points, np.zeros(d))
     assert found == pytest.approx(exact, rel=1e-12)
     sample = rng.uniform(size=(40_000, 1, d))
-    estimate = (sample <= points).all(axis=2).any(axis=1).mean()
+    estimate = np.mean(np.any((sample <= points).all(axis=2), axis=1))
     assert found == pytest.approx(estimate, abs=0.012)
     own = contributions(points, np.zeros(d))
     for i in range(6):
@@ -110,9 +110,9 @@ def test_the_figure_fills_the_front_and_shades_what_it_dominates() -> None:
     lines = figure.axes[0].lines
     hollow = [line.get_markerfacecolor() == "white" for line in lines if line.get_marker() == "o"]
     assert hollow == [False, False, True]
-    step = next(line for line in lines if line.get_drawstyle() == "steps-post")
+    step: Any = next(line for line in lines if line.get_drawstyle() == "steps-post")
     corners = {(0.0, 3.0), (1.0, 1.0), (3.0, 1.0), (3.0, 0.0)}
-    assert corners <= set(zip(step.get_xdata(), step.get_ydata(), strict=True))
+    assert corners <= {tuple(corner) for corner in step.get_xydata().tolist()}
     assert pixels(figure).std() > 5
     # A reference that nothing is above: points alone.
     assert pixels(pareto_figure(*arguments[:4], np.full(2, 9.0), "test")).std() > 5

@@ -88,7 +88,7 @@ def test_a_whole_episode_keeps_the_contract(env_id: str) -> None:
             assert observation in env.observation_space
             observation, reward, terminated, truncated, info = env.step(action)
             assert observation in env.observation_space
-            assert np.isfinite(reward).all()
+            assert np.isfinite(np.asarray(reward)).all()
             assert type(reward) is (float if env_id in SCALAR else np.ndarray)
             assert (terminated, truncated) == (n == 3, False)
             assert {k: np.shape(v) for k, v in info.items()} == keys

@@ -44,7 +44,9 @@ def test_gymnasium_checker_accepts_the_weighted_sum(env_id: str) -> None:
     env: Any = make(env_id, render_mode="ansi")
     weights = env.unwrapped.reward_weights
     # LinearReward puts one and the same array into every info, which the checker refuses.
-    env = gym.wrappers.TransformReward(env, lambda reward: float(np.dot(reward, weights)))
+    env = gym.wrappers.TransformReward(
+        env, lambda reward: float(np.dot(np.asarray(reward), weights))
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*different from the unwrapped version.*")
@@ -169,6 +171,7 @@ def test_episode_statistics_of_single_and_vector_environments() -> None:
         module.MOSyncVectorEnv([lambda: make(NANO)] * 2), gamma=0.5
     )
     envs.reset(seed=[5, 6])
+    infos: dict[str, Any] = {}
     for action in chosen:
         *_, infos = envs.step(np.stack([action] * 2))
     np.testing.assert_allclose(infos["episode"]["r"][0], total, rtol=1e-5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -27,9 +28,13 @@ SHORT: dict[str, Any] = {
 }  # fmt: skip
 UNIFORM = np.full(8, 1 / 8, np.float32)
 VARIANTS: dict[str, Any] = {
-    **{f"diversity-{v}": lambda v=v: Diversity(v) for v in ("mtld", "ttr", "released")},
-    **{f"influence-{v}": lambda v=v: Influence(v) for v in ("loss", "alignment")},
-    **{f"stability-{v}": lambda v=v: Stability(v) for v in ("relative", "released")},
+    f"{name}-{variant}": partial(term, variant=variant)
+    for name, term, variants in (
+        ("diversity", Diversity, ("mtld", "ttr", "released")),
+        ("influence", Influence, ("loss", "alignment")),
+        ("stability", Stability, ("relative", "released")),
+    )
+    for variant in variants
 }
 
 
@@ -193,7 +198,7 @@ def test_the_influence_equation(forgetting: float, scalar: Any) -> None:
     history: list[tuple[Any, Any]] = []
     for t in range(6):
         counts = np.round(16 * rng.dirichlet(np.ones(3)))
-        change = rng.normal(size=3).astype(np.float32)
+        change: Any = rng.normal(size=3).astype(np.float32)
         if t in (2, 4):
             change[t // 2] = NAN
         history.append((counts / counts.sum(), -change))
@@ -203,7 +208,7 @@ def test_the_influence_equation(forgetting: float, scalar: Any) -> None:
         assert reward.vector is not None
         np.testing.assert_allclose(reward.vector, expected, rtol=1e-6, atol=1e-9)
         weights = [0.5, 0.3, 0.2] if scalar == "mixture" else [1 / 3] * 3
-        assert value == pytest.approx(np.dot(np.float32(weights), expected), rel=1e-5)
+        assert value == pytest.approx(np.dot(np.array(weights, np.float32), expected), rel=1e-5)
 
 
 def test_one_decision_of_influence_by_hand() -> None:
@@ -318,7 +323,7 @@ def test_terms_are_finite_whatever_happens(name: str, K: int) -> None:
         "unmeasured": {"lexical_diversity": [NAN] * K, "validation_change": [NAN] * K},
     }
     term.reset(K)
-    before = signals(K, **measured)
+    before, value = signals(K, **measured), NAN
     for changed in cases.values():
         value = term(before, signals(K, **{**measured, **changed}))
         assert type(value) is float and np.isfinite(value)
@@ -410,6 +415,7 @@ def test_holistic_in_an_environment_shows_every_term() -> None:
     _, info = env.reset(seed=0)
     assert list(info["reward_terms"]) == ["influence", "diversity", "stability"]
     shapes = {k: np.shape(v) for k, v in info.items()}
+    terms: dict[str, float] = {}
     for _ in range(3):
         _, reward, _, _, info = env.step(UNIFORM)
         terms = info["reward_terms"]
