@@ -291,7 +291,8 @@ def pages() -> dict[Path, str]:
 
     result: dict[Path, str] = {}
     for env_id in ENVIRONMENTS:
-        name = re.sub(r"(?<!^)(?=[A-Z])", "_", env_id.split("/")[1].split("-")[0]).lower()
+        name = env_id.split("/")[1].replace("mo-", "Mo").split("-")[0]
+        name = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
         result[DOCS / "environments" / f"{name}.md"] = environment_page(env_id)
     result[DOCS / "presets.md"] = presets_page()
     result[DOCS / "results.md"] = results_page()

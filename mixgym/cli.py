@@ -13,6 +13,7 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
+from mixgym.cli_pareto import register as register_pareto
 from mixgym.cli_train import register as register_training
 from mixgym.errors import MixgymError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 register_training(app)
+register_pareto(app)
 console = Console()
 errors = Console(stderr=True)
 
@@ -86,12 +88,14 @@ def list_everything() -> None:
     from mixgym.corpus import CORPORA
     from mixgym.lm.settings import PRESETS
     from mixgym.rewards import REWARD_TERMS
+    from mixgym.rewards.combinations import COMBINATIONS
 
     _names("environments", [name for name in gym.registry if name.startswith("mixgym/")])
     _names("agents", list_agents())
     _names("corpora", [f"{name}: {recipe.description}" for name, recipe in CORPORA.items()])
     _names("models", [f"{name}: {preset.description}" for name, preset in PRESETS.items()])
     _names("reward terms", REWARD_TERMS)
+    _names("reward combinations", [f"{k}: {', '.join(v)}" for k, v in COMBINATIONS.items()])
 
 
 def _names(heading: str, names: Iterable[str]) -> None:

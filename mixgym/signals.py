@@ -60,6 +60,10 @@ class Signals:
         objective_alignment: (K,) <g_i, g_o>, g_o the gradient of the objective's validation loss
             (nats per byte) after the decision.
         objective_gradient_norm: ||g_o||.
+        lexical_diversity: (K,) MTLD of the words of the first training sequences drawn since the
+            previous decision (`mixgym.lexical`), NaN where there were none; this and the next
+            field are empty unless the run was asked to measure text.
+        type_token_ratio: (K,) share of different words among the same words.
     """
 
     mixture: Float32Array
@@ -88,6 +92,8 @@ class Signals:
     alignment: Float32Array = field(default_factory=_empty)
     objective_alignment: Float32Array = field(default_factory=_empty)
     objective_gradient_norm: float = float("nan")
+    lexical_diversity: Float32Array = field(default_factory=_empty)
+    type_token_ratio: Float32Array = field(default_factory=_empty)
 
     @property
     def K(self) -> int:

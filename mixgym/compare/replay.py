@@ -22,6 +22,7 @@ from mixgym.compare.runfolder import (
 )
 from mixgym.errors import MixgymError
 from mixgym.files import read_json
+from mixgym.rewards.vector import scalar_reward
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _compare(env: Any, request: RunRequest, actions: Any, metrics: Metrics, resu
             break
         decision += 1
         done = terminated or truncated
-        difference = _first_difference(metrics, decision, info, float(reward))
+        difference = _first_difference(metrics, decision, info, scalar_reward(reward, info))
     if difference is None and not done:
         difference = f"the episode goes on after the {len(actions)} stored actions"
     if difference is not None:

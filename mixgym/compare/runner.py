@@ -28,6 +28,7 @@ from mixgym.compare.runfolder import (
 from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
 from mixgym.files import write_json
+from mixgym.rewards.vector import scalar_reward
 
 Progress = Callable[[dict[str, Any]], None]
 TIMING_STEPS = 8
@@ -138,6 +139,7 @@ def _episode(
     mixtures = [np.array(info["mixture"])]
     milliseconds: list[float] = []
     act_seconds = episode_return = 0.0
+    term_returns: dict[str, float] = {}
     writer = MetricsWriter(directory, task.names)
     episode_started = time.perf_counter()
     try:
@@ -149,18 +151,20 @@ def _episode(
             action = as_action(agent.act(observation, info))
             decided = time.perf_counter()
             apart, step = _seconds_apart(inner), info["step"]
-            observation, reward, terminated, truncated, info = env.step(action)
+            observation, given, terminated, truncated, info = env.step(action)
+            reward = scalar_reward(given, info)
+            _add_terms(term_returns, given, info)
             done = terminated or truncated
             stepped = time.perf_counter() - decided
             act_seconds += decided - before
-            episode_return += float(reward)
+            episode_return += reward
             actions.append(action)
             mixtures.append(np.array(info["mixture"]))
             if info["step"] > step:
                 own = stepped - (_seconds_apart(inner) - apart)
                 milliseconds.append(1000.0 * own / (info["step"] - step))
             wall = time.perf_counter() - episode_started
-            _record(writer, len(actions), inner, info, float(reward), wall)
+            _record(writer, len(actions), inner, info, reward, wall)
             _report_progress(on_progress, len(actions), task.decisions, info)
         writer.finish()
     except BaseException:
@@ -183,6 +187,7 @@ def _episode(
         "domain_test_loss": dict(zip(task.names, report["domain_loss"], strict=True)),
         "final_objective_validation_loss": info["objective_loss"],
         "return": episode_return,
+        "term_returns": term_returns,
         "decisions": len(actions),
         "steps": info["step"],
         "diverged": bool(info["diverged"]),
@@ -202,6 +207,14 @@ def _episode(
     }
     write_result(directory, result)
     return result
+
+
+def _add_terms(returns: dict[str, float], reward: Any, info: dict[str, Any]) -> None:
+    """Add a decision's reward terms to their returns; of a vector reward its own entries."""
+    terms = info.get("reward_terms", {})
+    values = np.asarray(reward).tolist() if np.ndim(reward) else terms.values()
+    for name, value in zip(terms, values, strict=True):
+        returns[name] = returns.get(name, 0.0) + float(value)
 
 
 def _record(

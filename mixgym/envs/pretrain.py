@@ -72,6 +72,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._terms = build_terms(REWARD_TERMS, a.reward)
         self._needs = frozenset().union(*(term.needs for _, term in self._terms.values()))
         self._measured = self._domains_to_validate()
+        texts = (t.text_sequences for _, t in self._terms.values() if "diversity" in t.needs)
+        self._text_sequences = max(texts, default=0)
         self.corpus.check_window(self.settings.context + 1)
         self.action_map = make_action_map(a.action_map, self.task.K, **(a.action_arguments or {}))
         self.action_space = cast(Any, self.action_map.space)
@@ -154,6 +156,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             settings=self.settings,
             evaluation_seed=a.evaluation_seed,
             gradients=self.gradients,
+            text_sequences=self._text_sequences,
         )
         if "checkpoint" in options:
             load_weights(self.run, options["checkpoint"])

@@ -9,6 +9,9 @@ ENVIRONMENTS: dict[str, str] = {
     "mixgym/NanoPretrain-v0": "mixgym.envs.nano_pretrain:NanoPretrainEnv",
     "mixgym/MicroPretrain-v0": "mixgym.envs.micro_pretrain:MicroPretrainEnv",
     "mixgym/MicroTarget-v0": "mixgym.envs.micro_target:MicroTargetEnv",
+    "mixgym/mo-NanoPretrain-v0": "mixgym.envs.vector_reward:MoNanoPretrainEnv",
+    "mixgym/mo-MicroPretrain-v0": "mixgym.envs.vector_reward:MoMicroPretrainEnv",
+    "mixgym/mo-MicroTarget-v0": "mixgym.envs.vector_reward:MoMicroTargetEnv",
 }
 
 
@@ -16,4 +19,6 @@ def register_environments() -> None:
     """Register every mixgym id with Gymnasium; calling it again changes nothing."""
     for env_id, entry_point in ENVIRONMENTS.items():
         if env_id not in gym.registry:
-            gym.register(id=env_id, entry_point=entry_point)
+            # Gymnasium's passive checker takes a reward that is no number for a mistake.
+            vector = env_id.startswith("mixgym/mo-")
+            gym.register(id=env_id, entry_point=entry_point, disable_env_checker=vector)

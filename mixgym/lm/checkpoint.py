@@ -57,7 +57,7 @@ def load(path: str | Path, corpus: Corpus, **expected: Any) -> TrainingRun:
         path: the directory.
         corpus: the corpus the run was trained on (compared by content hash).
         expected: values the checkpoint must have, by name (`model_spec`, `seed`, `total_steps`,
-            `evaluation_seed`, `settings`, `gradients`).
+            `evaluation_seed`, `settings`, `gradients`, `text_sequences`).
 
     Raises:
         CheckpointError: nothing there, damaged, or of another corpus or configuration; the
@@ -86,6 +86,7 @@ def load(path: str | Path, corpus: Corpus, **expected: Any) -> TrainingRun:
             "seed": record["seed"],
             "evaluation_seed": record["evaluation_seed"],
             "gradients": GradientSettings(**gradients) if gradients else None,
+            "text_sequences": record.get("text_sequences", 0),
             "model_config": record["model_config"],
             "state": {"tensors": tensors, "scalars": record["scalars"]},
         }
@@ -159,6 +160,7 @@ def identity(run: TrainingRun) -> dict[str, Any]:
         "seed": run.seed,
         "evaluation_seed": run.evaluation_seed,
         "gradients": _plain(asdict(run.gradients)) if run.gradients else None,
+        "text_sequences": run.text_sequences,
     }
 
 

@@ -88,6 +88,27 @@ def build_model(spec: ModelSpec, config: PretrainedConfig, seed: int) -> PreTrai
     return model
 
 
+def empty_model(config: Mapping[str, Any], device: str) -> PreTrainedModel:
+    """Build a model for training whose weights are yet to be filled in.
+
+    Args:
+        config: `to_dict()` of its configuration.
+        device: where it lives.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from mixgym.lm.threads import private_rng
+
+    plain = dict(config)
+    made = AutoConfig.for_model(plain.pop("model_type"), **plain)
+    with private_rng(0), torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(made, dtype=torch.float32)
+    model = model.to_empty(device=device).train()
+    model.tie_weights()
+    return model
+
+
 #: Name patterns of the matrices whose norms are signals, by architecture: the MLP's output.
 MLP_OUTPUT_PATTERNS: tuple[str, ...] = (
     r"mlp\.dense_4h_to_h\.weight$",

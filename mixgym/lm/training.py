@@ -19,12 +19,13 @@ from mixgym.ledger import Ledger
 from mixgym.lm import checkpoint, state
 from mixgym.lm.evaluation import EvaluationWindows, domain_losses, evaluating
 from mixgym.lm.gradients import DomainGradients, gradient_signals
-from mixgym.lm.models import ModelSpec, build_model, model_config, signal_layers
+from mixgym.lm.models import ModelSpec, build_model, empty_model, model_config, signal_layers
 from mixgym.lm.optimiser import build_optimiser
 from mixgym.lm.precision import resolve_precision
 from mixgym.lm.reweighting import Reweighting, loss_shares
 from mixgym.lm.settings import PRESETS, GradientSettings, Settings
 from mixgym.lm.stream import Batch, MixtureStream
+from mixgym.lm.text import text_signals
 from mixgym.lm.threads import pinned_threads, private_rng, rng_state
 from mixgym.signals import Signals
 from mixgym.simplex import validate_mixture
@@ -54,6 +55,7 @@ class TrainingRun:
         settings: how to train; the preset's own where not given.
         evaluation_seed: selects the held-out windows, which do not depend on `seed`.
         gradients: gradient signals to measure; none by default. Measuring changes nothing else.
+        text_sequences: sequences of each domain whose text is measured at a decision; 0 for none.
 
     Raises:
         MixgymError, ValueError: a model, setting or corpus that does not fit, by name.
@@ -69,6 +71,7 @@ class TrainingRun:
         settings: Settings | None = None,
         evaluation_seed: int = 0,
         gradients: GradientSettings | None = None,
+        text_sequences: int = 0,
     ) -> None:
         if total_steps < 1:
             raise ValueError(f"total_steps must be positive, got {total_steps}")
@@ -82,6 +85,7 @@ class TrainingRun:
         self.seed = seed
         self.evaluation_seed = evaluation_seed
         self.gradients = gradients
+        self.text_sequences = text_sequences
         init, order, noise = np.random.SeedSequence(seed).generate_state(3, dtype=np.uint64)
         config = model_config(model, corpus.tokenizer.vocab_size, settings.context)
         self.model: PreTrainedModel = build_model(model, config, int(init >> 1))
@@ -174,7 +178,8 @@ class TrainingRun:
         self._mixture = weights
         counts = self.stream.drawn - drawn_before
         apart = self.ledger.accounts["reward"].seconds
-        gradients = gradient_signals(self, self._gradients)
+        measured = gradient_signals(self, self._gradients)
+        measured |= text_signals(self, [batch for batch, _ in recorded])
         apart = self.ledger.accounts["reward"].seconds - apart
         tokens = steps * self.settings.batch_size * self.settings.context
         self.ledger.charge(
@@ -185,7 +190,7 @@ class TrainingRun:
         )
         change = np.nan_to_num(self._train_loss - before_loss, nan=0.0, posinf=0.0, neginf=0.0)
         signals = self._signals(counts, change, last_loss, np.array(updates))
-        return replace(signals, **gradients)
+        return replace(signals, **measured)
 
     def _optimiser_step(
         self, batch: Batch, loss_weights: ArrayLike | Reweighting | None
@@ -266,7 +271,8 @@ class TrainingRun:
         signals = self._signals(nothing, nothing, np.full(K, np.nan), updates)
         if self._gradients is not None:
             self._gradients.reset()
-        return replace(signals, **gradient_signals(self, self._gradients))
+        measured = gradient_signals(self, self._gradients) | text_signals(self, [])
+        return replace(signals, **measured)
 
     def _signals(
         self,
@@ -359,22 +365,16 @@ class TrainingRun:
             "seed": self.seed,
             "evaluation_seed": self.evaluation_seed,
             "gradients": self.gradients,
+            "text_sequences": self.text_sequences,
             "model_config": self.model.config.to_dict(),
             "state": self.state_dict(),
         }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        from transformers import AutoConfig, AutoModelForCausalLM
-
         plain = ("corpus", "model_spec", "settings", "total_steps", "seed", "evaluation_seed")
-        for name in (*plain, "gradients"):
+        for name in (*plain, "gradients", "text_sequences"):
             setattr(self, name, saved[name])
-        config = dict(saved["model_config"])
-        config = AutoConfig.for_model(config.pop("model_type"), **config)
-        with private_rng(0), torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        self.model = model.to_empty(device=self.settings.device).train()
-        self.model.tie_weights()
+        self.model = empty_model(saved["model_config"], self.settings.device)
         self.stream = MixtureStream(self.corpus, self.settings.batch_size, self.settings.context, 0)
         self.held_out = EvaluationWindows(self.corpus, self.settings.context, self.evaluation_seed)
         self._prepare()

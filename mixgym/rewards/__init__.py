@@ -12,6 +12,9 @@ REWARD_TERMS: Registry[type[RewardTerm]] = Registry(
         "progress": "mixgym.rewards.progress:Progress",
         "alignment": "mixgym.rewards.alignment:Alignment",
         "objective-alignment": "mixgym.rewards.alignment:ObjectiveAlignment",
+        "diversity": "mixgym.rewards.diversity:Diversity",
+        "influence": "mixgym.rewards.influence:Influence",
+        "stability": "mixgym.rewards.stability:Stability",
     },
 )
 

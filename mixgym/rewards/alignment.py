@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class Alignment(RewardTerm):
         ValueError: an argument out of range.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"gram"})
+    needs: frozenset[str] = frozenset({"gram"})
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class ObjectiveAlignment(Alignment):
     forward and backward pass over the objective's windows a decision.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"objective_gradient"})
+    needs: frozenset[str] = frozenset({"objective_gradient"})
 
     def inner_products(self, signals: Signals) -> NDArray[np.float32]:
         return signals.objective_alignment

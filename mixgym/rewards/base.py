@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +20,19 @@ class RewardTerm(ABC):
     environment: `reward={"alignment": {"weight": 1.0, "xi": 0.5}}`.
 
     Attributes:
+        needs: subset of {"objective", "gram", "objective_gradient", "diversity"}: validation
+            losses of the objective's domains at every decision; the domains' gradients; those
+            against the objective's gradient; the lexical diversity of what was sampled.
+        text_sequences: sequences of each domain whose text is measured at a decision, for a term
+            that needs "diversity".
+        bounds: smallest and largest value the term can have.
         vector: (K,) float64, one value a domain behind the latest reward, finite; None for a term
             that has no such values. An environment shows it in `info["reward_vectors"]`.
     """
 
-    #: Subset of {"objective", "gram", "objective_gradient"}: validation losses of the objective's
-    #: domains at every decision; the domains' gradients; those against the objective's gradient.
-    needs: ClassVar[frozenset[str]] = frozenset()
-
+    needs: frozenset[str] = frozenset()
+    text_sequences: int = 12
+    bounds: tuple[float, float] = (-math.inf, math.inf)
     vector: NDArray[np.float64] | None = None
 
     def reset(self, K: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from mixgym.rewards.base import RewardTerm
 from mixgym.signals import Signals
 
@@ -17,7 +15,7 @@ class Progress(RewardTerm):
     an evaluation of the objective's domains at every decision.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"objective"})
+    needs: frozenset[str] = frozenset({"objective"})
 
     def __call__(self, before: Signals, after: Signals) -> float:
         return float(before.objective_loss) - float(after.objective_loss)

@@ -8,6 +8,8 @@ from typing import Any
 
 import gymnasium as gym
 
+from mixgym.rewards.vector import scalar_reward
+
 
 @dataclass
 class EpisodeRecord:
@@ -58,7 +60,7 @@ class Monitor(gym.Wrapper[Any, Any, Any, Any]):
         """Step and count."""
         result = self.env.step(action)
         self._decisions += 1
-        self._return += float(result[1])
+        self._return += scalar_reward(result[1], result[4])
         self._info = result[4]
         if self.on_step is not None:
             self.on_step(self._decisions, self._info)

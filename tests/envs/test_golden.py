@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from test_registry import IDS, SHORT
+from test_registry import SCALAR, SHORT
 
 from mixgym.lm.settings import PRESETS
 
@@ -56,7 +56,7 @@ def measured(env_id: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", SCALAR)
 def test_rollout_is_the_versions_own(env_id: str) -> None:
     found = measured(env_id)
     golden = json.loads(FILE.read_text()) if FILE.exists() else {}

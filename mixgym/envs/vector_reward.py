@@ -1,0 +1,103 @@
+"""`mixgym/mo-...-v0`: the environments with their reward terms as a vector."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from mixgym.envs.arguments import EnvironmentArguments
+from mixgym.envs.micro_pretrain import MicroPretrainEnv
+from mixgym.envs.micro_target import MicroTargetEnv
+from mixgym.envs.nano_pretrain import NanoPretrainEnv
+from mixgym.envs.pretrain import PretrainEnv
+from mixgym.rewards.vector import penalty_vector
+
+#: The default terms: the objective's progress and HDS's three.
+TERMS: dict[str, float] = {"progress": 1.0, "holistic": 1.0}
+
+_REWARDS = """`reward_space`, a `Box` of shape (4,), float32: a vector with an entry for each reward
+term, unweighted, in the order of `reward_names`. By default these are `progress` (the decrease of
+the objective's validation loss, in nats per byte), `influence`, `diversity` and `stability` (HDS's;
+docs/rewards.md has the equations). The argument `reward` names the terms and their weights,
+`reward_weights`, which change the vector in nothing but a diverged run's. `info["reward"]` is the
+weighted sum: bit for bit the reward of `{scalar}` with the same `reward`. As in MO-Gymnasium,
+`reward_dim` is the number of terms, and `mo_gymnasium.wrappers.LinearReward` with `reward_weights`
+gives the weighted sum of the float32 entries."""
+
+_END = """*Termination*: the budget is spent (a true horizon, hence never a truncation), or the run
+diverged, which ends it with the scalar environment's penalty shared out: every entry of the vector
+is -5 / sum_j |w_j| (with the sign of its weight, if that is negative), w the terms' weights, so
+that the weighted sum is -5. *Truncation*: never."""
+
+_HISTORY = "* v0: initial version, the dynamics of `{scalar}`."
+
+
+class VectorRewardEnv(PretrainEnv):
+    """A training environment whose reward is the vector of its reward terms.
+
+    To MO-Gymnasium's conventions, and without needing it. Mixed in before an environment.
+
+    Attributes:
+        reward_space: `Box`, float32 (n,): the terms' bounds, and a diverged run's.
+        reward_dim: n, the number of reward terms.
+        reward_names: the terms' names, in the vector's order.
+        reward_weights: (n,) float64, their weights in the scalar reward.
+    """
+
+    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
+        super().__init__(render_mode=render_mode, **arguments)
+        self.reward_names = tuple(self._terms)
+        self.reward_dim = len(self._terms)
+        self.reward_weights = np.array([weight for weight, _ in self._terms.values()])
+        penalty = penalty_vector(self.reward_weights.tolist(), self.arguments.divergence_penalty)
+        self._penalty = penalty.astype(np.float32)
+        bounds = np.array([term.bounds for _, term in self._terms.values()], dtype=np.float32)
+        low, high = np.minimum(bounds[:, 0], self._penalty), np.maximum(bounds[:, 1], self._penalty)
+        self.reward_space = spaces.Box(low, high, dtype=np.float32)
+
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], Any, bool, bool, dict[str, Any]]:
+        """As `PretrainEnv.step`, but the reward is a fresh (n,) float32 vector."""
+        observation, _, terminated, truncated, info = super().step(action)
+        terms = np.array(list(self._last_terms.values()), dtype=np.float32)
+        reward = self._penalty.copy() if self.signals.diverged else terms
+        return observation, reward, terminated, truncated, info
+
+
+def _page(scalar: type[PretrainEnv], env_id: str) -> str:
+    """Return the scalar environment's page with the sections in which the vector one differs."""
+    page = inspect.cleandoc(scalar.__doc__ or "")
+    sections = {
+        "Rewards": _REWARDS.format(scalar=env_id),
+        "Episode End": _END,
+        "Version History": _HISTORY.format(scalar=env_id),
+    }
+    for heading, text in sections.items():
+        page = re.sub(rf"(## {heading}\n).*?(?=\n\n## |\Z)", rf"\g<1>{text}", page, flags=re.S)
+    return page
+
+
+def _defaults(scalar: type[PretrainEnv]) -> EnvironmentArguments:
+    return replace(scalar.DEFAULTS, reward=TERMS)
+
+
+class MoNanoPretrainEnv(VectorRewardEnv, NanoPretrainEnv):
+    __doc__ = _page(NanoPretrainEnv, "mixgym/NanoPretrain-v0")
+    DEFAULTS: ClassVar[EnvironmentArguments] = _defaults(NanoPretrainEnv)
+
+
+class MoMicroPretrainEnv(VectorRewardEnv, MicroPretrainEnv):
+    __doc__ = _page(MicroPretrainEnv, "mixgym/MicroPretrain-v0")
+    DEFAULTS: ClassVar[EnvironmentArguments] = _defaults(MicroPretrainEnv)
+
+
+class MoMicroTargetEnv(VectorRewardEnv, MicroTargetEnv):
+    __doc__ = _page(MicroTargetEnv, "mixgym/MicroTarget-v0")
+    DEFAULTS: ClassVar[EnvironmentArguments] = _defaults(MicroTargetEnv)
