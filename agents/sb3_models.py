@@ -243,9 +243,10 @@ def build_driver(config: Config, env: VecEnv, shape: TokenShape, directions: int
 
 
 def _networks(config: Config, shape: TokenShape, tokens: Any) -> tuple[Any, dict[str, Any]]:
+    common = {"optimizer_kwargs": {"fused": True}}  # several times faster for such small networks
     if config.network == "tokens":
-        return tokens, {"shape": shape}
-    return "MlpPolicy", {"net_arch": [config.width] * config.depth}
+        return tokens, {**common, "shape": shape}
+    return "MlpPolicy", {**common, "net_arch": [config.width] * config.depth}
 
 
 def _soft(config: SacConfig, env: VecEnv, shape: TokenShape, directions: int) -> Any:
