@@ -173,7 +173,7 @@ class OnPolicyDriver:
         self.pending = None
         model.num_timesteps += 1
         if dones[0] and infos[0]["TimeLimit.truncated"]:  # the run itself would have gone on
-            rewards[0] += model.gamma * self._value(infos[0]["terminal_observation"][None]).item()
+            rewards[0] += model.gamma * self._value(observation).item()
         buffer.add(model._last_obs, actions, rewards, model._last_episode_starts, values, log_probs)
         model._last_obs, model._last_episode_starts = observation, dones
         if buffer.full:

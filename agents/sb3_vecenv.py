@@ -43,10 +43,8 @@ class HandedIn(VecEnv):
             done: whether the episode ended with it, `observation` being its last.
             cut: whether that end is none of the problem's own (a truncation).
         """
-        info = {"TimeLimit.truncated": cut}
-        if done:
-            info["terminal_observation"] = observation.copy()  # type: ignore[assignment]
-        self._result = (observation.copy(), reward, done, info)
+        # No "terminal_observation": the next observation is the last one itself, no fresh start.
+        self._result = (observation.copy(), reward, done, {"TimeLimit.truncated": cut})
 
     def _take(self) -> tuple[Any, float, bool, dict[str, Any]]:
         if self._result is None:
