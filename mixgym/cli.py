@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixgym.cli_train import register as register_training
+from mixgym.cli_tune import register as register_tuning
 from mixgym.errors import MixgymError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 register_training(app)
+register_tuning(app)
 console = Console()
 errors = Console(stderr=True)
 

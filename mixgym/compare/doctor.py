@@ -13,7 +13,12 @@ from importlib import metadata
 from pathlib import Path
 
 #: Optional libraries by the extra that installs them.
-EXTRAS = {"sb3": "stable_baselines3", "parquet": "pyarrow", "tensorboard": "tensorboard"}
+EXTRAS = {
+    "sb3": "stable_baselines3",
+    "tune": "optuna",
+    "parquet": "pyarrow",
+    "tensorboard": "tensorboard",
+}
 _REQUIRED = ("torch", "transformers", "gymnasium", "numpy", "matplotlib", "tokenizers")
 _SMOKE = {
     "domains": ["recipes", "python"],
