@@ -67,11 +67,11 @@ def train_agent(
 ) -> dict[str, Any]:
     """Let an agent learn from whole episodes and return the content of `out`/cost.json.
 
-    Writes `config.json`, `policy-<episodes>` (the agent's own `save`), `learning.png` (returns and
-    objective by episode, drawn anew after each) and `cost.json`: LM tokens,
+    Writes `config.json`, `policy-<episodes>` (the agent's own `save`) and `cost.json`: LM tokens,
     FLOPs and seconds of learning, of all ledger accounts, in total and run by run, and the name of
     the policy they belong to. cost.json is written last: a training killed in between goes on from
-    the policy it still names. One episode is one `agent.learn(env, decisions)`.
+    the policy it still names. `learning.png`, return and objective by episode, follows each
+    episode. One episode is one `agent.learn(env, decisions)`.
 
     Args:
         request: agent, environment, seed. Episodes' own seeds follow from the seed.

@@ -215,9 +215,9 @@ def _check_config(out: Path, config: dict[str, Any]) -> None:
 
 def _open(optuna: Any, out: Path) -> Any:
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import BaseJournalFileLock, JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-    class Ours(BaseJournalFileLock):
+    class Ours(JournalFileOpenLock):
         """No lock: `out`/.lock is held, and one left by a killed process would stall the next."""
 
         def acquire(self) -> bool:
@@ -226,7 +226,8 @@ def _open(optuna: Any, out: Path) -> Any:
         def release(self) -> None:
             return None
 
-    storage = JournalStorage(JournalFileBackend(str(out / _JOURNAL), Ours()))
+    journal = str(out / _JOURNAL)
+    storage = JournalStorage(JournalFileBackend(journal, Ours(journal)))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS)
     return optuna.create_study(
         storage=storage, pruner=pruner, study_name="mixgym", load_if_exists=True
