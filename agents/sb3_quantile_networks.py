@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from sb3_contrib.tqc.policies import Actor, Critic, TQCPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
 from agents.sb3_networks import TokenShape, make_token_actor, token_arguments, token_values
@@ -19,7 +20,7 @@ class TokenQuantileCritic(Critic):
         super().__init__(**arguments)
         token_values(self, arguments["features_dim"], self.n_quantiles, shape)
 
-    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+    def forward(self, obs: PyTorchObs, action: Tensor) -> Tensor:
         tokens = self.extract_features(obs, self.features_extractor)
         return torch.stack([network(tokens, action) for network in self.q_networks], dim=1)
 

@@ -116,7 +116,7 @@ def test_it_learns_within_the_run_itself(name):
     env.close()
 
 
-@pytest.mark.parametrize("kind", [DummyVecEnv, SubprocVecEnv])
+@pytest.mark.parametrize("kind", [DummyVecEnv, pytest.param(SubprocVecEnv, marks=pytest.mark.slow)])
 def test_the_librarys_loop_runs_on_vectors_of_environments(kind):
     """Token policies and normalisation in stable-baselines3's own `learn`, on two runs at once."""
     arguments = {**TINY, "disable_env_checker": True}
