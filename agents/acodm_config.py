@@ -227,20 +227,30 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
 
 
 def hyperparameters(env_id: str | None) -> dict[str, Any]:
+    """Return `packaged` hyperparameters of `acodm`."""
+    return packaged(HYPERPARAMETERS, env_id)
+
+
+def packaged(file: str, env_id: str | None) -> dict[str, Any]:
     """Return the packaged hyperparameters of an environment: `default`'s, then its own.
+
+    Args:
+        file: in `agents/hyperparams`. An entry `search` records what was spent on a search for
+            the values beside it, and is no hyperparameter.
+        env_id: the environment's id.
 
     Raises:
         MixgymError: an entry without a source.
     """
-    text = files("agents").joinpath("hyperparams", HYPERPARAMETERS).read_text(encoding="utf-8")
+    text = files("agents").joinpath("hyperparams", file).read_text(encoding="utf-8")
     table: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(text)
     chosen: dict[str, Any] = {}
     for key in ("default", env_id):
         for name, entry in (table.get(key or "") or {}).items():
+            if name == "search":
+                continue
             if set(entry) != {"value", "source"}:
-                raise MixgymError(
-                    f"{HYPERPARAMETERS}, {key}, {name}: write {{value: ..., source: ...}}"
-                )
+                raise MixgymError(f"{file}, {key}, {name}: write {{value: ..., source: ...}}")
             chosen[name] = entry["value"]
     return chosen
 

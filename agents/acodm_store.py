@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class SavedPolicy:
             it is written.
     """
 
-    config: Config
+    config: Any
     layout: ObservationLayout
     scalars: dict[str, Any]
     tensors: dict[str, torch.Tensor]
@@ -68,15 +69,23 @@ def write_policy(path: str | Path, name: str, saved: SavedPolicy) -> None:
             old.unlink()
 
 
-def read_policy(path: str | Path, digest: str | None = None) -> SavedPolicy:
+def read_policy(
+    path: str | Path,
+    digest: str | None = None,
+    *,
+    config: Callable[..., Any] = Config,
+    agent: str | None = None,
+) -> SavedPolicy:
     """Read the policy in the folder `path`, or that `mixgym train` wrote into `path`.
 
     Args:
         path: as given to `write_policy`, or the `--out` of `mixgym train`.
         digest: that the policy must have.
+        config: makes the hyperparameters of the keywords that are stored.
+        agent: that must have saved it; None for any.
 
     Raises:
-        CheckpointError: nothing there, damaged, or not the policy of that digest.
+        CheckpointError: nothing there, damaged, or not the policy of that digest or agent.
     """
     folder = Path(path)
     try:
@@ -87,6 +96,11 @@ def read_policy(path: str | Path, digest: str | None = None) -> SavedPolicy:
             raise CheckpointError(
                 f"{folder / RECORD} has format {record['format']!r}, this version reads {FORMAT}"
             )
+        if agent not in (None, record["agent"]):
+            raise CheckpointError(
+                f"the policy in {folder} is of agent {record['agent']!r}, not {agent!r}: give it "
+                "to that one"
+            )
         content = (folder / record["tensors"]["file"]).read_bytes()
         whole = (
             hashlib.sha256(content).hexdigest() == record["tensors"]["sha256"]
@@ -95,7 +109,7 @@ def read_policy(path: str | Path, digest: str | None = None) -> SavedPolicy:
         if not whole:
             raise ValueError("it does not match its SHA-256")
         saved = SavedPolicy(
-            Config(**record["config"]),
+            config(**record["config"]),
             _layout(record["layout"]),
             record["scalars"],
             load(content),
@@ -162,7 +176,7 @@ def restore_optimiser(
     optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
-def differences(saved: SavedPolicy, config: Config, layout: ObservationLayout) -> list[str]:
+def differences(saved: SavedPolicy, config: Any, layout: ObservationLayout) -> list[str]:
     """One line for each hyperparameter or part of the layout that is not the saved one."""
     pairs = [
         *((f.name, getattr(saved.config, f.name), getattr(config, f.name)) for f in fields(config)),

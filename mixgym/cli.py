@@ -15,6 +15,7 @@ from rich.table import Table
 
 from mixgym.cli_pareto import register as register_pareto
 from mixgym.cli_train import register as register_training
+from mixgym.cli_tune import register as register_tuning
 from mixgym.errors import MixgymError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 register_training(app)
 register_pareto(app)
+register_tuning(app)
 console = Console()
 errors = Console(stderr=True)
 

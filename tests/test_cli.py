@@ -11,7 +11,7 @@ import pytest
 from mixgym.cli import main
 
 SNAPSHOTS = Path(__file__).parent / "compare" / "help"
-COMMANDS = ("", "list", "info", "compare", "train", "evaluate", "replay", "plot", "doctor")
+COMMANDS = ("", "list", "info", "compare", "train", "tune", "evaluate", "replay", "plot", "doctor")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 EXTRAS = {
     "sb3": "stable_baselines3",
     "swarm": "lightgbm",
+    "tune": "optuna",
     "parquet": "pyarrow",
     "tensorboard": "tensorboard",
 }

@@ -23,6 +23,7 @@ from mixgym.train.monitor import EpisodeRecord, Monitor
 
 CONFIG = "config.json"
 COST = "cost.json"
+CURVE = "learning.png"
 POLICY = "policy"
 _LOCK = ".lock"
 
@@ -69,7 +70,8 @@ def train_agent(
     Writes `config.json`, `policy-<episodes>` (the agent's own `save`) and `cost.json`: LM tokens,
     FLOPs and seconds of learning, of all ledger accounts, in total and run by run, and the name of
     the policy they belong to. cost.json is written last: a training killed in between goes on from
-    the policy it still names. One episode is one `agent.learn(env, decisions)`.
+    the policy it still names. `learning.png`, return and objective by episode, follows each
+    episode. One episode is one `agent.learn(env, decisions)`.
 
     Args:
         request: agent, environment, seed. Episodes' own seeds follow from the seed.
@@ -205,6 +207,17 @@ def _keep(out: Path, agent: Any, done: int, records: list[EpisodeRecord]) -> Non
     for old in out.glob(f"{POLICY}-*"):
         if old.name != name:
             _remove(old)
+    _draw(out, agent, records)
+
+
+def _draw(out: Path, agent: Any, records: list[EpisodeRecord]) -> None:
+    from mixgym.plotting.learning import learning_figure
+    from mixgym.plotting.style import save
+
+    returns = [record.episode_return for record in records]
+    losses = [record.objective_loss for record in records]
+    tokens = [record.tokens for record in records]
+    save(learning_figure(returns, losses, tokens, agent.name), out / CURVE)
 
 
 def _remove(folder: Path) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixgym.envs.observation import ObservationLayout
 from mixgym.envs.task import MixingTask
-from mixgym.simplex import Simplex, softmax
+from mixgym.simplex import Simplex, make_action_map, softmax
 
 
 class ContextualSimplex(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
@@ -84,3 +84,23 @@ def average_reward(agent: Any, env: gym.Env[Any, Any], seed: int = 1000) -> floa
         observation, reward, done, _, info = env.step(agent.act(observation, info))
         rewards.append(float(reward))
     return float(np.mean(rewards))
+
+
+class Boxed(gym.Wrapper[Any, Any, Any, Any]):
+    """A toy whose actions are points of a box, as the environments' default action map's."""
+
+    def __init__(self, env: ContextualSimplex, action_map: str = "softmax") -> None:
+        super().__init__(env)
+        self.action_map = env.action_map = make_action_map(action_map, env.task.K)  # type: ignore[attr-defined]
+        self.action_space = self.action_map.space
+        self.mixture = env.task.natural
+
+    def reset(self, **arguments: Any):
+        self.mixture = self.env.unwrapped.task.natural  # type: ignore[attr-defined]
+        observation, info = self.env.reset(**arguments)
+        return observation, {**info, "mixture": self.mixture}
+
+    def step(self, action: Any):
+        self.mixture = self.action_map.to_mixture(action, self.mixture, np.random.default_rng(0))
+        observation, reward, terminated, truncated, info = self.env.step(self.mixture)
+        return observation, reward, terminated, truncated, {**info, "mixture": self.mixture}

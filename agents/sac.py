@@ -1,0 +1,29 @@
+"""Soft actor-critic: stable-baselines3's, through `agents.sb3`; the agent of HDS."""
+
+from __future__ import annotations
+
+from agents.sb3 import Sb3Agent
+from agents.sb3_config import SacConfig, as_factory
+
+SEARCH_SPACE = {
+    "network": {"choices": ["tokens", "mlp"], "default": "tokens"},
+    "width": {"choices": [32, 64, 128], "default": 32},
+    "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True, "default": 1e-3},
+    "gamma": {"choices": [0.9, 0.95, 0.99, 1.0], "default": 1.0},
+    "tau": {"low": 0.005, "high": 0.1, "log": True, "default": 0.02},
+    "gradient_steps": {"choices": [4, 16, 64], "default": 16},
+    "batch_size": {"choices": [32, 64, 128], "default": 64},
+    "log_std_init": {"low": -3.0, "high": -0.5, "default": -2.0},
+    "warmup": {"low": 2, "high": 40, "default": 5},
+    "normalise_rewards": {"choices": ["rewards", "returns"], "default": "rewards"},
+}
+
+
+class Sac(Sb3Agent):
+    __doc__ = Sb3Agent.__doc__
+
+    name = "sac"
+    CONFIG = SacConfig
+
+
+agent = as_factory(Sac, SEARCH_SPACE)

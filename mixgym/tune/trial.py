@@ -1,0 +1,134 @@
+"""One trial: an agent with some hyperparameters learns, and is judged on validation alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from mixgym.agents import make_agent
+from mixgym.compare.request import AgentSpec
+from mixgym.envs.arguments import with_wanted
+from mixgym.files import read_json, write_json
+from mixgym.train.trainer import COST, TrainingRequest, train_agent
+
+JUDGED = "judged.json"
+
+#: Called with a stage's number and the objective then (nats a byte, lower is better); raises to
+#: stop the trial.
+Report = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a run was worth and what it cost.
+
+    Attributes:
+        objective: validation objective at its end, nats a byte; infinite if it diverged.
+        tokens: LM tokens of its ledger, of all accounts but `agent`, which is paid in training.
+    """
+
+    objective: float
+    tokens: int
+
+
+def trial_folder(parameters: Mapping[str, Any]) -> str:
+    """Name of the folder of a trial: the same for the same hyperparameters."""
+    text = json.dumps(parameters, sort_keys=True)
+    return f"trial-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def run_trial(
+    agent: AgentSpec,
+    env: str,
+    env_arguments: Mapping[str, Any],
+    folder: Path,
+    *,
+    episodes: int,
+    training_seed: int,
+    seeds: Sequence[int],
+    report: Report,
+) -> float:
+    """Learn for `episodes`, then judge the frozen policy on `seeds`; return the mean objective.
+
+    With `episodes` of 0 the agent learns within each judged run instead. Everything finished is
+    kept in `folder` and not done again. `report` is called after every episode and, without
+    episodes, after every seed.
+
+    Raises:
+        MixgymError: bad input, or an agent that does not learn.
+    """
+    judged = agent
+    if episodes:
+        request = TrainingRequest(agent, env, dict(env_arguments), training_seed)
+        for episode in range(1, episodes + 1):
+            cost = train_agent(request, folder, episode, resume=folder.exists())
+            report(episode, _finite(cost["runs"][episode - 1]["objective_loss"]))
+        judged = AgentSpec(agent.label, agent.agent, {"policy": str(folder)})
+    objectives: list[float] = []
+    for number, seed in enumerate(seeds):
+        objectives.append(_judge(judged, env, env_arguments, seed, folder).objective)
+        if not episodes:
+            report(number + 1, sum(objectives) / len(objectives))
+    return sum(objectives) / len(objectives)
+
+
+def spent(folder: Path) -> int:
+    """LM tokens of all that was finished in a trial's folder, pruned or not."""
+    training = read_json(folder / COST)["tokens"] if (folder / COST).exists() else 0
+    judged = read_json(folder / JUDGED) if (folder / JUDGED).exists() else {}
+    return training + sum(entry["tokens"] for entry in judged.values())
+
+
+def _judge(
+    agent: AgentSpec, env: str, env_arguments: Mapping[str, Any], seed: int, folder: Path
+) -> Judgement:
+    done = read_json(folder / JUDGED) if (folder / JUDGED).exists() else {}
+    if str(seed) in done:
+        return Judgement(_finite(done[str(seed)]["objective"]), done[str(seed)]["tokens"])
+    result = judge(agent, env, env_arguments, seed)
+    finite = math.isfinite(result.objective)
+    objective = result.objective if finite else None  # JSON has no infinity
+    done[str(seed)] = {"objective": objective, "tokens": result.tokens}
+    write_json(folder / JUDGED, done)
+    return result
+
+
+def judge(agent: AgentSpec, env: str, env_arguments: Mapping[str, Any], seed: int) -> Judgement:
+    """Run an agent for one episode; the objective is measured on the report's validation windows.
+
+    Test data is not read.
+    """
+    made = make_agent(agent.agent, **agent.arguments)
+    arguments = with_wanted(env_arguments, made.env_arguments)
+    if made.action_map is not None:
+        arguments["action_map"] = made.action_map
+    environment = gym.make(env, disable_env_checker=True, **arguments)
+    try:
+        inner: Any = environment.unwrapped
+        observation, info = environment.reset(seed=seed)
+        made.start(environment, seed)
+        done = False
+        while not done:
+            action = made.act(observation, info)
+            observation, _, terminated, truncated, info = environment.step(action)
+            done = terminated or truncated
+        objective = math.inf
+        if not info["diverged"]:
+            objective = float(inner.report("validation")["objective_loss"])
+        accounts = inner.ledger.accounts.items()
+        tokens = sum(account.tokens for name, account in accounts if name != "agent")
+        return Judgement(_finite(objective), tokens)
+    finally:
+        environment.close()
+
+
+def _finite(objective: float | None) -> float:
+    """Infinity for what was not measured or diverged."""
+    return objective if objective is not None and math.isfinite(objective) else math.inf
