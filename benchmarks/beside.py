@@ -7,6 +7,12 @@ from collections.abc import Callable
 from statistics import median, quantiles
 from typing import Any
 
+#: Subjects of the measurements.
+ENVIRONMENTS = {
+    "nano": "mixgym/NanoPretrain-v0",
+    "micro": "mixgym/MicroPretrain-v0",
+    "target": "mixgym/MicroTarget-v0",
+}
 STEPS_PER_ROUND = 20
 
 

@@ -35,16 +35,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from beside import STEPS_PER_ROUND, measure
+from beside import ENVIRONMENTS, STEPS_PER_ROUND, measure
 from overhead_gradients import ALIGNMENT, SIZES, agent, alignment, doremi_proxy
 
 from mixgym.lm.settings import gpt_neox
 
-ENVIRONMENTS = {
-    "nano": "mixgym/NanoPretrain-v0",
-    "micro": "mixgym/MicroPretrain-v0",
-    "target": "mixgym/MicroTarget-v0",
-}
 OUT = Path(__file__).parent / "results" / "overhead"
 
 

@@ -87,7 +87,7 @@ def info_table() -> list[str]:
 
 def cost_card(env_id: str) -> list[str]:
     """Return the cost card, from benchmarks/results/overhead/overhead.csv."""
-    from benchmarks.overhead import ENVIRONMENTS
+    from benchmarks.beside import ENVIRONMENTS
 
     path = RESULTS / "overhead" / "overhead.csv"
     subject = {v: k for k, v in ENVIRONMENTS.items()}.get(env_id)
