@@ -34,7 +34,7 @@ class SavedPolicy:
             it is written.
     """
 
-    config: Config
+    config: Any
     layout: ObservationLayout
     scalars: dict[str, Any]
     tensors: dict[str, torch.Tensor]
@@ -68,12 +68,15 @@ def write_policy(path: str | Path, name: str, saved: SavedPolicy) -> None:
             old.unlink()
 
 
-def read_policy(path: str | Path, digest: str | None = None) -> SavedPolicy:
+def read_policy(
+    path: str | Path, digest: str | None = None, config: type[Any] = Config
+) -> SavedPolicy:
     """Read the policy in the folder `path`, or that `mixgym train` wrote into `path`.
 
     Args:
         path: as given to `write_policy`, or the `--out` of `mixgym train`.
         digest: that the policy must have.
+        config: the dataclass of the agent's hyperparameters.
 
     Raises:
         CheckpointError: nothing there, damaged, or not the policy of that digest.
@@ -95,7 +98,7 @@ def read_policy(path: str | Path, digest: str | None = None) -> SavedPolicy:
         if not whole:
             raise ValueError("it does not match its SHA-256")
         saved = SavedPolicy(
-            Config(**record["config"]),
+            config(**record["config"]),
             _layout(record["layout"]),
             record["scalars"],
             load(content),
@@ -162,7 +165,7 @@ def restore_optimiser(
     optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
-def differences(saved: SavedPolicy, config: Config, layout: ObservationLayout) -> list[str]:
+def differences(saved: SavedPolicy, config: Any, layout: ObservationLayout) -> list[str]:
     """One line for each hyperparameter or part of the layout that is not the saved one."""
     pairs = [
         *((f.name, getattr(saved.config, f.name), getattr(config, f.name)) for f in fields(config)),
