@@ -13,6 +13,7 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
+from mixgym.cli_collect import register as register_trajectories
 from mixgym.cli_train import register as register_training
 from mixgym.errors import MixgymError
 
@@ -28,6 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 register_training(app)
+register_trajectories(app)
 console = Console()
 errors = Console(stderr=True)
 
