@@ -33,11 +33,22 @@ def train(
     agent: Annotated[
         str, typer.Argument(help="NAME or NAME:{...}, as compare's --agent.", metavar="AGENT")
     ],
-    env: Annotated[str, typer.Option("--env", help="Environment; mixgym/ may be left out.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for everything; new or empty.")],
+    env: Annotated[
+        str | None, typer.Option("--env", help="Environment; mixgym/ may be left out.")
+    ] = None,
     episodes: Annotated[
         int, typer.Option("--episodes", help="Episodes to learn from, in total.")
     ] = 1,
+    dataset: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--dataset", help="Learn offline from what mixgym collect wrote, not in ENV. Repeat."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="With --dataset: gradient steps, in total.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the agent and its episodes.")] = 0,
     env_arg: _EnvArguments = None,
     resume: Annotated[
@@ -55,11 +66,21 @@ def train(
     mixgym train 'acodm:{network: tokens, width: 64}' --env MicroTarget-v0 \\
         --env-arg model=nano --episodes 10 --out policy
     mixgym train acodm --env NanoPretrain-v0 --episodes 8 --resume --out policy
+    mixgym train cql --dataset random --dataset heuristic --steps 5000 --out policy
     """
     from mixgym.compare.request import parse_agent
     from mixgym.train.trainer import TrainingRequest, train_agent
 
     console = Console(stderr=True)
+    if dataset:
+        if env is not None or env_arg:
+            raise MixgymError("--dataset says where the data came from: leave out --env, --env-arg")
+        _train_offline(parse_agent(agent), dataset, steps, out, seed, resume, console)
+        return
+    if steps is not None:
+        raise MixgymError("--steps counts offline gradient steps: give --dataset DIR too")
+    if env is None:
+        raise MixgymError("give --env ENV to learn in, or --dataset DIR to learn from")
     request = TrainingRequest(parse_agent(agent), env, _assignments(env_arg), seed)
     try:
         with _LearningProgress(console, episodes) as progress:
@@ -77,6 +98,40 @@ def train(
         )
     Console().print(
         f"policy: {out} ({cost['episodes']} episodes, {cost['tokens']:,} LM tokens)",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _train_offline(
+    agent: Any,
+    datasets: list[Path],
+    steps: int | None,
+    out: Path,
+    seed: int,
+    resume: bool,
+    console: Console,
+) -> None:
+    from mixgym.train.offline import OfflineRequest, train_offline
+
+    def report(done: int, total: int, losses: dict[str, float]) -> None:
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        console.print(f"step {done:,} of {total:,}: {shown}", highlight=False)
+
+    request = OfflineRequest(agent, tuple(str(path) for path in datasets), seed)
+    if steps is None:
+        raise MixgymError("give --steps N: how many gradient steps to learn")
+    try:
+        cost = train_offline(request, out, steps, resume=resume, on_progress=report)
+    except KeyboardInterrupt:
+        raise MixgymError(
+            f"interrupted: what was saved is kept in {out}; rerun the same command with --resume "
+            "to go on"
+        ) from None
+    Console().print(
+        f"policy: {out} ({cost['steps']:,} steps on {cost['episodes']} episodes, "
+        f"{cost['tokens']:,.0f} LM tokens to collect)",
         highlight=False,
         soft_wrap=True,
         markup=False,

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 from mixgym.compare.request import RunRequest
 from mixgym.errors import MixgymError
@@ -43,11 +43,23 @@ WORKER_ENVIRONMENT = {
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A run, the folder it goes to, and how many bare steps to time (see `execute_run`)."""
+    """A run, the folder it goes to, and how many bare steps to time (see `execute_run`).
 
+    Any job has `message`, which its `module`, run as a worker process, gets as a line of JSON.
+    """
+
+    module: ClassVar[str] = "mixgym.compare.worker"
     request: RunRequest
     directory: Path
     timing_steps: int
+
+    def message(self) -> dict[str, Any]:
+        """What the worker is sent."""
+        return {
+            "request": self.request.to_json(),
+            "directory": str(self.directory.absolute()),
+            "timing_steps": self.timing_steps,
+        }
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ class Event:
     """What happened to a job: kind is started, progress, finished, retried or failed."""
 
     kind: str
-    job: Job
+    job: Any
     data: dict[str, Any]
 
 
@@ -63,7 +75,7 @@ class Event:
 class Failure:
     """A job that did not finish, and why."""
 
-    job: Job
+    job: Any
     error: str
 
 
@@ -81,10 +93,11 @@ def check_workers(workers: int | None) -> None:
 
 
 def run_pool(
-    jobs: Sequence[Job], workers: int | None, on_event: Callable[[Event], None]
+    jobs: Sequence[Any], workers: int | None, on_event: Callable[[Event], None]
 ) -> list[Failure]:
     """Execute `jobs` in order on `workers` processes (default: a CPU each, at most one a job).
 
+    Jobs are `Job`s, or all of one other kind that has `module` and `message` too.
     An exception in a run is reported at once (it would happen again); a worker that dies is
     replaced and its run tried once more. Returns the failures. However this ends, Ctrl-C
     included, no worker outlives it; finished runs stay.
@@ -104,7 +117,7 @@ def run_pool(
             worker.send(job)
 
     def start() -> None:
-        worker = _Worker(events)
+        worker = _Worker(events, jobs[0].module)
         everyone.append(worker)
         assign(worker)
 
@@ -148,11 +161,13 @@ def run_pool(
 class _Worker:
     """One subprocess, its pipes, and a thread that forwards its answers to `events`."""
 
-    def __init__(self, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:
+    def __init__(
+        self, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]], module: str
+    ) -> None:
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         self._process = subprocess.Popen(
             # -P: an agents/ or yaml.py lying in the current folder must not shadow the installed.
-            [sys.executable, "-P", "-m", "mixgym.compare.worker"],
+            [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -167,14 +182,9 @@ class _Worker:
 
     def send(self, job: Job) -> None:
         """Hand over a job; a dead worker is noticed by the reader, not here."""
-        message = {
-            "request": job.request.to_json(),
-            "directory": str(job.directory.absolute()),
-            "timing_steps": job.timing_steps,
-        }
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.write(json.dumps(job.message()) + "\n")
             self._process.stdin.flush()
 
     def _forward(self, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:

@@ -12,12 +12,16 @@ import queue
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+Serve = Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], None]
 
-def main() -> None:
-    """Serve requests until stdin ends."""
+
+def main(serve: Serve | None = None) -> None:
+    """Serve requests until stdin ends; `serve(message, send)` answers one, by default a run's."""
+    serve = serve or _serve
     # The protocol owns the real stdout; whatever a library or an agent prints, in Python or in C,
     # goes to stderr instead.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
@@ -33,7 +37,7 @@ def main() -> None:
     while True:
         message = requests.get()
         try:
-            _serve(message, send)
+            serve(message, send)
         except BrokenPipeError:
             os._exit(1)
 

@@ -86,7 +86,7 @@ def train_agent(
     """
     if episodes < 1:
         raise MixgymError(f"episodes is {episodes}: give at least 1")
-    _check_folder(out, resume)
+    check_folder(out, resume)
     agent = make_agent(request.agent.agent, **request.agent.arguments)
     arguments = with_wanted(request.env_arguments, agent.env_arguments)
     if agent.action_map is not None:
@@ -104,7 +104,8 @@ def train_agent(
         env.close()
 
 
-def _check_folder(out: Path, resume: bool) -> None:
+def check_folder(out: Path, resume: bool) -> None:
+    """Raise `MixgymError` unless `out` is a folder, new or empty unless `resume`."""
     if out.exists() and not out.is_dir():
         raise MixgymError(f"{out} is a file: give a folder as --out")
     if not resume and out.exists() and any(path.name != _LOCK for path in out.iterdir()):
@@ -127,7 +128,7 @@ def _train(
         "version": code_version(),
         "corpus_hash": inner.corpus.hash,
     }
-    _check_config(out, config)
+    check_config(out, config)
     write_json(out / CONFIG, {**config, "versions": library_versions()})
     env.reset(seed=request.seed)
     agent.start(env, request.seed)
@@ -157,7 +158,8 @@ def _reporter(
     return report
 
 
-def _check_config(out: Path, config: dict[str, Any]) -> None:
+def check_config(out: Path, config: dict[str, Any]) -> None:
+    """Raise `MixgymError` naming the keys in which the training in `out` is not `config`'s."""
     if not (out / CONFIG).exists():
         return
     stored = read_json(out / CONFIG)
@@ -206,7 +208,7 @@ def _keep(out: Path, agent: Any, done: int, records: list[EpisodeRecord]) -> Non
     )
     for old in out.glob(f"{POLICY}-*"):
         if old.name != name:
-            _remove(old)
+            remove(old)
     _draw(out, agent, records)
 
 
@@ -220,7 +222,8 @@ def _draw(out: Path, agent: Any, records: list[EpisodeRecord]) -> None:
     save(learning_figure(returns, losses, tokens, agent.name), out / CURVE)
 
 
-def _remove(folder: Path) -> None:
+def remove(folder: Path) -> None:
+    """Delete a saved policy, a folder or a file."""
     if folder.is_dir():
         shutil.rmtree(folder)
     else:

@@ -1,0 +1,18 @@
+"""Implicit Q-Learning from logged trajectories."""
+
+from __future__ import annotations
+
+from agents.offline import OfflineAgent
+from agents.offline_config import as_factory
+
+
+class Iql(OfflineAgent):
+    """Implicit Q-Learning (arXiv 2110.06169), d3rlpy's: never asks for values of unseen actions.
+
+    Arguments as `OfflineAgent`.
+    """
+
+    name = "iql"
+
+
+agent = as_factory(Iql)

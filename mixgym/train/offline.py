@@ -1,0 +1,188 @@
+"""`mixgym train --dataset`: an agent learns from logged trajectories, in steps that resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from mixgym.agents import make_agent
+from mixgym.compare.provenance import code_version, library_versions
+from mixgym.compare.request import AgentSpec
+from mixgym.errors import MixgymError
+from mixgym.files import read_json, write_json
+from mixgym.ledger import ACCOUNTS
+from mixgym.train.trainer import CONFIG, COST, POLICY, check_config, check_folder, remove
+from mixgym.trajectories.record import Trajectories
+
+_LOCK = ".lock"
+
+#: Called with steps done, steps in total, and the last losses.
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class OfflineRequest:
+    """Everything that decides what is learned, but for the number of steps.
+
+    Attributes:
+        agent: which, and its arguments.
+        datasets: as `load_trajectories` takes them, in this order.
+        seed: of the agent.
+    """
+
+    agent: AgentSpec
+    datasets: tuple[str, ...]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.datasets:
+            raise MixgymError("no dataset to learn from: give at least one --dataset DIR")
+        if self.seed < 0:
+            raise MixgymError(f"seed {self.seed!r} is not a whole number of 0 or more")
+
+
+def train_offline(
+    request: OfflineRequest,
+    out: Path,
+    steps: int,
+    *,
+    save_every: int = 1000,
+    resume: bool = False,
+    on_progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Let an agent learn from trajectories and return the content of `out`/cost.json.
+
+    Writes `config.json`, `policy-<steps>` (the agent's own `save`) and `cost.json`, as
+    `mixgym.train.trainer.train_agent` does and with the same promise: killed at any moment, it
+    goes on exactly. The cost is that of collecting the data (all ledger accounts of every episode,
+    LM tokens and FLOPs) and the seconds of collecting and learning; the learner's own FLOPs, which
+    are no language model's, are not counted.
+
+    Args:
+        request: agent, datasets, seed.
+        out: folder; new or empty unless `resume`.
+        steps: gradient steps in total, those of earlier calls included.
+        save_every: steps between two saves.
+        resume: go on in `out`, which must be of an equal request.
+        on_progress: called after every save.
+
+    Raises:
+        MixgymError: bad input, a folder in use or of another training, an agent that does not
+            learn from trajectories, a dataset that is damaged or given twice.
+        MissingExtraError: d3rlpy or Minari is not installed.
+    """
+    for name, value in (("steps", steps), ("save_every", save_every)):
+        if value < 1:
+            raise MixgymError(f"{name} is {value}: give at least 1")
+    check_folder(out, resume)
+    agent: Any = make_agent(request.agent.agent, **request.agent.arguments)
+    if not hasattr(agent, "learn_offline"):
+        raise MixgymError(
+            f"agent {agent.name!r} does not learn from trajectories: leave out --dataset, or "
+            "choose cql, bc, iql or td3-bc"
+        )
+    data = _load(request.datasets)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / _LOCK, timeout=0):
+            return _train(request, out, steps, save_every, agent, data, on_progress)
+    except Timeout:
+        raise MixgymError(
+            f"another mixgym train is writing to {out}; wait for it, or choose another --out"
+        ) from None
+
+
+def _load(paths: Sequence[str]) -> list[Trajectories]:
+    from mixgym.trajectories import load_trajectories
+
+    data = [load_trajectories(path) for path in paths]
+    digests = [dataset.metadata["digest"] for dataset in data]
+    for path, digest in zip(paths, digests, strict=True):
+        if digests.count(digest) > 1:
+            raise MixgymError(f"dataset {path} is given twice: its cost would count twice")
+    return data
+
+
+def _train(
+    request: OfflineRequest,
+    out: Path,
+    steps: int,
+    save_every: int,
+    agent: Any,
+    data: list[Trajectories],
+    on_progress: Progress | None,
+) -> dict[str, Any]:
+    config = {
+        "agent": request.agent.agent,
+        "arguments": request.agent.arguments,
+        "datasets": [
+            {key: dataset.metadata[key] for key in ("env", "corpus_hash", "digest")}
+            for dataset in data
+        ],
+        "seed": request.seed,
+        "version": code_version(),
+    }
+    check_config(out, config)
+    write_json(
+        out / CONFIG,
+        {**config, "paths": list(request.datasets), "versions": library_versions()},
+    )
+    started = time.perf_counter()
+    agent.prepare(data, request.seed)
+    learning, losses = 0.0, []
+    if (out / COST).exists():
+        stored = read_json(out / COST)
+        agent.load(out / stored["policy"])
+        learning, losses = stored["learning"]["seconds"], stored["losses"]
+    while agent.steps < steps:
+        # Saves fall on multiples, so that losses are averaged alike however often one resumes.
+        number = min(steps, (agent.steps // save_every + 1) * save_every) - agent.steps
+        found = agent.learn_offline(number)
+        losses = [*losses, {"steps": agent.steps, **found}]
+        learning, started = learning + time.perf_counter() - started, time.perf_counter()
+        _keep(out, agent, data, learning, losses)
+        if on_progress is not None:
+            on_progress(agent.steps, steps, found)
+    return read_json(out / COST)
+
+
+def _keep(
+    out: Path,
+    agent: Any,
+    data: list[Trajectories],
+    learning: float,
+    losses: list[dict[str, float]],
+) -> None:
+    """Save the policy beside the last one, then switch to it by writing cost.json."""
+    collecting = {
+        unit: sum(dataset.cost[unit] for dataset in data) for unit in ("tokens", "flops", "seconds")
+    }
+    total = {**collecting, "seconds": collecting["seconds"] + learning}
+    agent.set_cost(**total)
+    name = f"{POLICY}-{agent.steps:08d}"
+    agent.save(out / name)
+    write_json(
+        out / COST,
+        {
+            "steps": agent.steps,
+            "episodes": sum(len(dataset) for dataset in data),
+            "decisions": sum(len(episode) for dataset in data for episode in dataset.episodes),
+            **total,
+            "accounts": {
+                account: sum(dataset.metadata["accounts"][account]["tokens"] for dataset in data)
+                for account in ACCOUNTS
+            },
+            "collecting": collecting,
+            "learning": {"seconds": learning},
+            "policy": name,
+            "losses": losses,
+        },
+    )
+    for old in out.glob(f"{POLICY}-*"):
+        if old.name != name:
+            remove(old)

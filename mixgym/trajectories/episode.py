@@ -1,0 +1,213 @@
+"""Logging one episode: the environment in its own box, a behaviour or an agent that plays it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+import mixgym  # noqa: F401  (registers the environments)
+from mixgym.agents import make_agent
+from mixgym.compare.request import AgentSpec
+from mixgym.envs.arguments import with_wanted
+from mixgym.errors import MixgymError
+from mixgym.simplex import Mixture, Simplex
+from mixgym.trajectories.behaviours import BEHAVIOURS, Behaviour, make_behaviour
+from mixgym.trajectories.record import SEPARATOR, Trajectory, write_episode
+from mixgym.trajectories.request import CollectionRequest
+
+# Separates the behaviour's random numbers from every stream of the environment and the agents.
+_BEHAVIOUR_STREAM = int.from_bytes(b"bhvr")
+
+Progress = Callable[[int, int], None]
+
+
+class MixtureView(gym.Wrapper[Any, Any, Any, Any]):
+    """What an agent that emits mixtures sees of an environment whose actions are points of a box.
+
+    It looks like the environment, `unwrapped` included, but for its action space, `Simplex(K)`.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self._inner: Any = env.unwrapped
+        self.action_space = Simplex(self._inner.task.K)
+
+    @property
+    def unwrapped(self) -> Any:
+        """Itself: agents look for the action space here."""
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+
+def collect_episode(
+    request: CollectionRequest, index: int, path: Path, on_progress: Progress | None = None
+) -> None:
+    """Run episode `index` of a collection and write it to `path`.
+
+    Raises:
+        MixgymError: the corpus is not the request's.
+    """
+    member = request.member(index)
+    env, player = build(request, member)
+    try:
+        if request.corpus_hash and corpus_hash(env) != request.corpus_hash:
+            raise MixgymError(
+                f"corpus hash is {corpus_hash(env)}, but this collection has "
+                f"{request.corpus_hash}: rebuild its corpus, or choose another --out"
+            )
+        episode = run_episode(env, player, member, request.episode_seed(index), index, on_progress)
+    finally:
+        env.close()
+    facts = {**episode.facts, "request": request.digest, "corpus_hash": request.corpus_hash}
+    write_episode(path, Trajectory(**{**vars(episode), "facts": facts}))
+
+
+def build(request: CollectionRequest, member: AgentSpec) -> tuple[gym.Env[Any, Any], Any]:
+    """Make a request's environment and a member's behaviour or agent.
+
+    The environment keeps its own observation and reward whatever an agent wants: all members of a
+    dataset must see and earn the same. Gradients that an agent needs are measured besides.
+    """
+    player: Any
+    arguments = dict(request.env_arguments)
+    if member.agent in BEHAVIOURS:
+        player = make_behaviour(member.agent, member.arguments)
+    else:
+        player = make_agent(member.agent, **member.arguments)
+        wanted = {k: v for k, v in player.env_arguments.items() if k == "gradients"}
+        arguments = with_wanted(arguments, wanted)
+    return gym.make(request.env, disable_env_checker=True, **arguments), player
+
+
+def corpus_hash(env: gym.Env[Any, Any]) -> str:
+    """Content hash of an environment's corpus; "" for one that has none."""
+    return str(getattr(getattr(env.unwrapped, "corpus", None), "hash", ""))
+
+
+def run_episode(
+    env: gym.Env[Any, Any],
+    player: Any,
+    member: AgentSpec,
+    seed: int,
+    index: int = 0,
+    on_progress: Progress | None = None,
+) -> Trajectory:
+    """Play one episode and return it.
+
+    Args:
+        env: a mixgym environment with a box of actions; its infos must hold `mixture`.
+        player: a `Behaviour` or an agent.
+        member: what the player was made from.
+        seed: of the run, the behaviour and the agent, which draw from streams of their own.
+        index: number of the episode.
+        on_progress: called after every decision with decisions done and their number.
+
+    Raises:
+        MixgymError: the environment is not a mixing environment with a box of actions.
+    """
+    inner: Any = env.unwrapped
+    if not hasattr(inner, "task") or not hasattr(inner, "action_map"):
+        raise MixgymError(f"{inner} is not a mixgym environment: it has no task or action map")
+    if isinstance(env.action_space, Simplex):
+        raise MixgymError(
+            f"{inner} takes mixtures, but logged actions are points of a box: make it with another "
+            "action_map"
+        )
+    started = time.perf_counter()
+    observation, info = env.reset(seed=seed)
+    choose = _chooser(env, player, seed)
+    observations, infos = [np.array(observation, np.float32)], [_flat(info)]
+    actions: list[NDArray[np.float32]] = []
+    rewards: list[float] = []
+    ends: list[tuple[bool, bool]] = []
+    while not ends or not any(ends[-1]):
+        action = choose(observation, info, len(actions) / inner.task.decisions)
+        observation, reward, terminated, truncated, info = env.step(action)
+        observations.append(np.array(observation, np.float32))
+        infos.append(_flat(info))
+        actions.append(action)
+        rewards.append(float(reward))
+        ends.append((bool(terminated), bool(truncated)))
+        if on_progress is not None:
+            on_progress(len(actions), inner.task.decisions)
+    ledger = getattr(inner, "ledger", None)
+    return Trajectory(
+        index=index,
+        observations=np.stack(observations),
+        actions=np.stack(actions),
+        rewards=np.array(rewards, dtype=np.float64),
+        terminations=np.array([end[0] for end in ends]),
+        truncations=np.array([end[1] for end in ends]),
+        infos=_stacked(infos),
+        facts={
+            "seed": seed,
+            "behaviour": {"name": member.agent, "arguments": member.arguments},
+            "return": float(np.sum(rewards)),
+            "diverged": bool(info.get("diverged", False)),
+            "ledger": {} if ledger is None else ledger.to_json(),
+            "seconds": time.perf_counter() - started,
+        },
+    )
+
+
+def _chooser(env: gym.Env[Any, Any], player: Any, seed: int) -> Callable[..., NDArray[np.float32]]:
+    """A function from observation, info and share spent to the box action that is played."""
+    inner: Any = env.unwrapped
+
+    def as_action(mixture: Mixture, current: Mixture) -> NDArray[np.float32]:
+        return np.asarray(inner.action_map.to_action(mixture, current), dtype=np.float32)
+
+    if isinstance(player, Behaviour):
+        stream = np.random.SeedSequence(seed, spawn_key=(_BEHAVIOUR_STREAM,))
+        player.start(inner.task, np.random.default_rng(stream))
+
+        def propose(_: Any, info: Mapping[str, Any], spent: float) -> NDArray[np.float32]:
+            current = np.asarray(info["mixture"], dtype=np.float64)
+            return as_action(player.propose(current, spent), current)
+
+        return propose
+    mixtures = player.action_map == "simplex"
+    player.start(MixtureView(env) if mixtures else env, seed)
+
+    def act(observation: Any, info: dict[str, Any], spent: float) -> NDArray[np.float32]:
+        action = np.asarray(player.act(observation, info), dtype=np.float32)
+        if mixtures:
+            current = np.asarray(info["mixture"], dtype=np.float64)
+            return as_action(np.asarray(action, dtype=np.float64), current)
+        return action
+
+    return act
+
+
+def _flat(info: Mapping[str, Any], prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Numbers of an info as arrays, nested names joined; text and empty arrays are left out."""
+    flat: dict[str, NDArray[Any]] = {}
+    for name, value in info.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}{SEPARATOR}")
+            continue
+        array = np.array(value)
+        if array.dtype.kind in "fiub" and array.size:
+            flat[f"{prefix}{name}"] = array
+    return flat
+
+
+def _stacked(infos: list[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """(T + 1, ...) arrays of what every info of the episode holds, in the same shape."""
+    first = infos[0]
+    kept = [
+        name
+        for name, value in first.items()
+        if all(name in info and info[name].shape == value.shape for info in infos)
+    ]
+    return {name: np.stack([info[name] for info in infos]) for name in kept}

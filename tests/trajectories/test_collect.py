@@ -1,0 +1,291 @@
+"""Collecting real episodes in processes: round trip, resuming, damage."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mixgym.errors import MixgymError
+from mixgym.files import read_json, write_json
+from mixgym.trajectories import (
+    collect,
+    load_trajectories,
+    normalised_scores,
+    set_reference_scores,
+)
+from mixgym.trajectories.collect import episode_path
+from mixgym.trajectories.record import read_episode, write_episode
+from mixgym.trajectories.show import split_by_reward, summarise
+from tests.trajectories.in_process import TINY, collect_here
+
+minari = pytest.importorskip("minari")
+pytest.importorskip("h5py")
+
+ENV = "mixgym/NanoPretrain-v0"
+BEHAVIOUR = "mixed:{members: [random-walk, heuristic, odm-exp3]}"
+TRAIN_TOKENS = 3 * 2 * 16 * 64  # decisions, steps, sequences, context
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("collected") / "out"
+    collect_here(BEHAVIOUR, 3, out)
+    return out
+
+
+@pytest.fixture
+def copied(collected: Path, tmp_path: Path) -> Path:
+    shutil.copytree(collected, tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_what_is_logged_is_what_the_environment_did(collected: Path) -> None:
+    data = load_trajectories(collected)
+    assert [e.behaviour for e in data.episodes] == ["random-walk", "heuristic", "odm-exp3"]
+    assert data.env == ENV and data.task.names == tuple(TINY["domains"])
+    # the actions, played again in the recovered environment, give every number again
+    env = minari.MinariDataset(str(collected / "datasets" / data.dataset_id / "data"))
+    env = env.recover_environment()
+    for episode in data.episodes:
+        observation, info = env.reset(seed=episode.seed)
+        np.testing.assert_array_equal(observation, episode.observations[0])
+        for t, action in enumerate(episode.actions):
+            observation, reward, ended, _, info = env.step(action)
+            np.testing.assert_array_equal(observation, episode.observations[t + 1])
+            np.testing.assert_array_equal(info["mixture"], episode.mixtures[t])
+            assert reward == episode.rewards[t] == episode.infos["reward_terms/progress"][t + 1]
+            assert ended == episode.terminations[t]
+    env.close()
+
+
+def test_the_cost_is_every_token_of_every_episode(collected: Path) -> None:
+    data = load_trajectories(collected)
+    accounts = data.metadata["accounts"]
+    assert accounts["train"]["tokens"] == 3 * TRAIN_TOKENS
+    assert accounts["reward"]["tokens"] > 0 and accounts["evaluation"]["tokens"] == 0
+    assert data.cost["tokens"] == sum(account["tokens"] for account in accounts.values())
+    assert data.cost["flops"] > 0 and data.cost["seconds"] > 0
+
+
+def test_minari_loads_it_and_d3rlpy_reads_it(
+    collected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if find_spec("d3rlpy") is None:
+        pytest.skip("needs the extra offline")
+    from mixgym.trajectories.library import d3rlpy
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(collected / "datasets"))
+    dataset = minari.load_dataset("mixgym/NanoPretrain/mixed-v0")
+    assert dataset.total_episodes == 3 and dataset.total_steps == 9
+    assert "mixgym/NanoPretrain/mixed-v0" in minari.list_local_datasets()
+    buffer, _ = d3rlpy().datasets.get_minari("mixgym/NanoPretrain/mixed-v0")
+    assert buffer.transition_count == 9  # none dropped: the budget's end is terminal
+    assert load_trajectories("mixgym/NanoPretrain/mixed-v0").dataset_id == dataset.spec.dataset_id
+
+
+def test_a_worker_process_resumes_and_repeats_no_episode(copied: Path, collected: Path) -> None:
+    kept = [episode_path(copied, index) for index in (0, 2)]
+    times = [path.stat().st_mtime_ns for path in kept]
+    episode_path(copied, 1).unlink()  # as if killed in it
+    partial = copied / "episodes" / ".000001.safetensors.x.tmp"
+    partial.write_bytes(b"half")
+    with pytest.raises(MixgymError, match="not empty"):
+        collect(ENV, BEHAVIOUR, 3, copied, env_arguments=TINY)
+    collect(ENV, BEHAVIOUR, 3, copied, env_arguments=TINY, workers=1, resume=True)
+    assert [path.stat().st_mtime_ns for path in kept] == times and not partial.exists()
+    before, after = load_trajectories(collected), load_trajectories(copied)
+    assert before.metadata["digest"] == after.metadata["digest"]
+    with pytest.raises(MixgymError, match=r"another collection.*seed"):
+        collect(ENV, BEHAVIOUR, 3, copied, env_arguments=TINY, resume=True, seed=1)
+
+
+def test_fewer_episodes_are_the_first_ones(copied: Path, collected: Path) -> None:
+    """Nothing is run: no worker could start in this little time."""
+    collect(ENV, BEHAVIOUR, 2, copied, env_arguments=TINY, resume=True)
+    data = load_trajectories(copied)
+    assert data.returns.tolist() == load_trajectories(collected).returns[:2].tolist()
+
+
+def test_an_episode_file_round_trips_and_a_cut_one_is_noticed(
+    collected: Path, tmp_path: Path
+) -> None:
+    episode = read_episode(episode_path(collected, 1))
+    write_episode(tmp_path / "e.safetensors", episode)
+    again = read_episode(tmp_path / "e.safetensors")
+    assert again.facts == episode.facts and again.index == 1
+    for name, values in episode.infos.items():
+        np.testing.assert_array_equal(values, again.infos[name])
+        assert values.dtype == again.infos[name].dtype
+    content = (tmp_path / "e.safetensors").read_bytes()
+    (tmp_path / "e.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(MixgymError, match="not a whole episode"):
+        read_episode(tmp_path / "e.safetensors")
+
+
+def _edit(folder: Path, name: str, change: Any) -> None:
+    import h5py
+
+    with h5py.File(folder / "data" / "main_data.hdf5", "a") as file:
+        dataset: Any = file[f"episode_1/{name}"]
+        values = dataset[()]
+        dataset[...] = change(values)
+
+
+def _redigest(folder: Path) -> None:
+    """Make the digest right again, so that the other checks are reached."""
+    from mixgym.trajectories.dataset import _trajectory, content_digest
+
+    dataset = minari.MinariDataset(str(folder / "data"))
+    metadata = read_json(folder / "data" / "metadata.json")
+    facts = metadata["mixgym"]["episodes"]
+    episodes = [_trajectory(e, f) for e, f in zip(dataset.iterate_episodes(), facts, strict=True)]
+    metadata["mixgym"]["digest"] = content_digest(episodes)
+    write_json(folder / "data" / "metadata.json", metadata)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("rewards", lambda x: x + np.nan, "rewards are not all finite"),
+        ("observations", lambda x: x + np.inf, "observations are not all finite"),
+        ("actions", lambda x: x * 0 + 2, "outside"),
+        ("actions", lambda x: -x, "action stands for"),
+        ("terminations", lambda x: x & False, "ends nothing"),
+        ("terminations", lambda x: x | True, "goes on"),
+        ("infos/mixture", lambda x: x * 0.9, "sums to"),
+        ("infos/mixture", lambda x: x - 1, "negative"),
+        ("infos/reward_terms/progress", lambda x: x + np.inf, "reward_terms/progress"),
+        ("infos/reward", lambda x: x + 1, "not the rewards"),
+    ],
+    ids=[
+        *("nan-reward", "infinite-observation", "action-outside", "other-action", "no-end"),
+        *("early-end", "sum", "negative", "infinite-term", "other-reward"),
+    ],
+)
+def test_damaged_datasets_are_refused(name: str, change: Any, message: str, copied: Path) -> None:
+    folder = copied / "datasets" / "mixgym/NanoPretrain/mixed-v0"
+    _edit(folder, name, change)
+    if not name.startswith("infos"):
+        with pytest.raises(MixgymError, match="digest"):
+            load_trajectories(copied)
+        _redigest(folder)
+    with pytest.raises(MixgymError, match=message):
+        load_trajectories(copied)
+
+
+def test_other_things_than_our_datasets_are_refused(copied: Path, tmp_path: Path) -> None:
+    with pytest.raises(MixgymError, match="no dataset of trajectories"):
+        load_trajectories(tmp_path / "nothing")
+    with pytest.raises(MixgymError, match="was asked for"):
+        load_trajectories(copied, corpus_hash="other")
+    metadata = copied / "datasets/mixgym/NanoPretrain/mixed-v0/data/metadata.json"
+    content = read_json(metadata)
+    content.pop("mixgym")
+    write_json(metadata, content)
+    with pytest.raises(MixgymError, match="not made by mixgym collect"):
+        load_trajectories(copied)
+
+
+def test_reference_scores(copied: Path) -> None:
+    expert = copied.parent / "expert"
+    shutil.copytree(copied, expert)
+    first, second = load_trajectories(copied), load_trajectories(expert)
+    with pytest.raises(MixgymError, match="not above"):
+        set_reference_scores([], random=copied, expert=expert)
+    best = int(np.argmax(first.returns))
+    for index in range(3):
+        shutil.copy(episode_path(copied, best), episode_path(expert, index))
+    from mixgym.trajectories.dataset import assemble
+    from mixgym.trajectories.request import CollectionRequest
+
+    env = gym.make(ENV, **TINY)
+    request = CollectionRequest.from_json(second.metadata)
+    episodes = [read_episode(episode_path(expert, index)) for index in range(3)]
+    assemble(episodes, env, request, second.dataset_id, expert / "datasets")
+    low, high = set_reference_scores([copied], random=copied, expert=expert)
+    assert (low, high) == (first.returns.mean(), first.returns.max())
+    # (r - random) / (expert - random), in Minari's own words too
+    dataset = minari.MinariDataset(str(copied / "datasets/mixgym/NanoPretrain/mixed-v0/data"))
+    theirs = 100 * minari.get_normalized_score(dataset, first.returns)
+    np.testing.assert_allclose(normalised_scores(first.returns, low, high), theirs)
+    assert summarise(load_trajectories(expert))[0].score == pytest.approx(100.0)
+    assemble(episodes, env, request, second.dataset_id, expert / "datasets")
+    assert load_trajectories(expert).metadata["ref_max_score"] == high  # kept
+    env.close()
+
+
+def test_mixtures_split_by_reward(collected: Path) -> None:
+    episodes = load_trajectories(collected).episodes
+    found = split_by_reward(episodes)
+    up, down = [], []
+    for t in range(3):
+        mean = np.mean([e.rewards[t] for e in episodes])
+        for e in episodes:
+            (up if e.rewards[t] > mean else down).append(e.mixtures[t])
+    np.testing.assert_allclose(found.rising, np.mean(up, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(found.falling, np.mean(down, axis=0), rtol=1e-12)
+    assert found.counts == (len(up), len(down)) and sum(found.counts) == 9
+    with pytest.raises(MixgymError, match="did you mean 'zero'"):
+        split_by_reward(episodes, "zeros")
+
+
+def test_the_commands(collected: Path, tmp_path: Path) -> None:
+    from mixgym.cli_collect import register
+
+    app = typer.Typer()
+    register(app)
+    runner = CliRunner()
+    figure = tmp_path / "split.png"
+    result = runner.invoke(app, ["trajectories", "show", str(collected), "--figure", str(figure)])
+    assert result.exit_code == 0, result.output
+    assert "odm-exp3" in result.output and figure.read_bytes()[1:4] == b"PNG"
+    command = ["collect", "NanoPretrain-v0", "--behaviour", BEHAVIOUR, "--episodes", "3"]
+    command += [f"--env-arg={key}={json.dumps(value)}" for key, value in TINY.items()]
+    result = runner.invoke(app, [*command, "--out", str(collected), "--resume"])
+    assert result.exit_code == 0, result.output
+    assert "random-walk" in result.output
+
+
+@pytest.mark.slow
+def test_killed_hard_and_resumed(tmp_path: Path) -> None:
+    """kill -9 while episodes are being logged: finished ones stay, none is doubled."""
+    command = [sys.executable, "-m", "mixgym.cli", "collect", "NanoPretrain-v0"]
+    command += ["--behaviour", "dirichlet", "--episodes", "6", "--workers", "1"]
+    command += [f"--env-arg={k}={json.dumps(v)}" for k, v in {**TINY, "decisions": 12}.items()]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = subprocess.Popen([*command, "--out", str(killed)], start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not episode_path(killed, 1).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = sorted((killed / "episodes").glob("*.safetensors"))
+    assert done and not (killed / "dataset.json").exists()
+    times = [path.stat().st_mtime_ns for path in done]
+    subprocess.run([*command, "--out", str(killed), "--resume"], check=True)
+    assert [path.stat().st_mtime_ns for path in done] == times
+    subprocess.run([*command, "--out", str(whole), "--workers", "2"], check=True)
+    first, second = load_trajectories(killed), load_trajectories(whole)
+    assert first.metadata["digest"] == second.metadata["digest"] and len(first) == 6
+
+
+@pytest.mark.slow
+def test_a_local_ray_cluster_logs_the_same_episodes(collected: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    collect(ENV, BEHAVIOUR, 3, tmp_path / "out", env_arguments=TINY, workers=1, ray=True)
+    ours, theirs = load_trajectories(tmp_path / "out"), load_trajectories(collected)
+    assert ours.metadata["digest"] == theirs.metadata["digest"]
