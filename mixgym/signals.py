@@ -60,6 +60,13 @@ class Signals:
         objective_alignment: (K,) <g_i, g_o>, g_o the gradient of the objective's validation loss
             (nats per byte) after the decision.
         objective_gradient_norm: ||g_o||.
+        feedback: (2,) mean log-probability a token, nats, of probes' answers on the source and the
+            target field after the decision; this and the following fields are empty but in
+            continual pretraining.
+        past_mixtures: (W, K) mixtures of the last W decisions, the latest first; NaN before there
+            were any.
+        past_feedback: (W, 2) `feedback` after each of them, minus that at the start of the run;
+            NaN before there was any.
     """
 
     mixture: Float32Array
@@ -88,6 +95,9 @@ class Signals:
     alignment: Float32Array = field(default_factory=_empty)
     objective_alignment: Float32Array = field(default_factory=_empty)
     objective_gradient_norm: float = float("nan")
+    feedback: Float32Array = field(default_factory=_empty)
+    past_mixtures: Float32Array = field(default_factory=_empty)
+    past_feedback: Float32Array = field(default_factory=_empty)
 
     @property
     def K(self) -> int:

@@ -9,6 +9,9 @@ ENVIRONMENTS: dict[str, str] = {
     "mixgym/NanoPretrain-v0": "mixgym.envs.nano_pretrain:NanoPretrainEnv",
     "mixgym/MicroPretrain-v0": "mixgym.envs.micro_pretrain:MicroPretrainEnv",
     "mixgym/MicroTarget-v0": "mixgym.envs.micro_target:MicroTargetEnv",
+    "mixgym/NanoContinual-v0": "mixgym.envs.nano_continual:NanoContinualEnv",
+    "mixgym/MicroContinual-v0": "mixgym.envs.micro_continual:MicroContinualEnv",
+    "mixgym/MicroContinual52-v0": "mixgym.envs.micro_continual52:MicroContinual52Env",
 }
 
 

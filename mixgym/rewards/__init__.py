@@ -12,6 +12,7 @@ REWARD_TERMS: Registry[type[RewardTerm]] = Registry(
         "progress": "mixgym.rewards.progress:Progress",
         "alignment": "mixgym.rewards.alignment:Alignment",
         "objective-alignment": "mixgym.rewards.alignment:ObjectiveAlignment",
+        "feedback": "mixgym.rewards.feedback:Feedback",
     },
 )
 

@@ -24,8 +24,9 @@ class RewardTerm(ABC):
             that has no such values. An environment shows it in `info["reward_vectors"]`.
     """
 
-    #: Subset of {"objective", "gram", "objective_gradient"}: validation losses of the objective's
-    #: domains at every decision; the domains' gradients; those against the objective's gradient.
+    #: Subset of {"objective", "gram", "objective_gradient", "feedback"}: validation losses of the
+    #: objective's domains at every decision; the domains' gradients; those against the objective's
+    #: gradient; the probes' feedback (continual environments only).
     needs: ClassVar[frozenset[str]] = frozenset()
 
     vector: NDArray[np.float64] | None = None
