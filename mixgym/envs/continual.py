@@ -121,6 +121,11 @@ class ContinualEnv(PretrainEnv):
             }
         return self._encoded
 
+    @property
+    def feedback_tokens(self) -> int:
+        """Tokens that one measurement of the feedback pushes through the model."""
+        return sum(probe.evaluated for encoded in self.probes.values() for probe in encoded)
+
     def _named_groups(self) -> Mapping[str, Sequence[str]]:
         names = self.corpus.names
         topics: dict[str, list[str]] = self.corpus.manifest.get("topics", {})

@@ -151,8 +151,8 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
     # The Data Mixing Agent's state: past mixtures and feedback, and what is left of the budget.
     "continual": {
         "domain": (
-            *("target", "natural", "feedback"),
-            *(f"mixture_{i}" for i in range(WINDOW)),
+            *("target", "natural", "feedback", "mixture"),
+            *(f"mixture_{i}" for i in range(1, WINDOW)),
             *(f"feedback_{i}" for i in range(WINDOW)),
         ),
         "layer": (),

@@ -58,6 +58,14 @@ class EncodedProbe:
         """Number of items."""
         return int(self.gold.sum())
 
+    @property
+    def evaluated(self) -> int:
+        """Tokens that go through the model, padding included."""
+        return sum(batch.scored.size for batch in self.batches)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> EncodedProbe:
+        return self
+
 
 _cache: OrderedDict[tuple[object, ...], EncodedProbe] = OrderedDict()
 

@@ -103,7 +103,7 @@ def score_probe(run: TrainingRun, probe: EncodedProbe, account: str) -> ProbeRes
     start = time.perf_counter()
     with evaluating(run.model), pinned_threads(run.settings.threads):
         scores = continuation_scores(run.model, probe, run.autocast())
-    tokens = sum(batch.scored.size for batch in probe.batches)
+    tokens = probe.evaluated
     run.ledger.charge(
         account,
         tokens=tokens,
