@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mixgym.envs.arguments import EnvironmentArguments
+from mixgym.envs.arguments import TRAINING_ARGUMENTS, EnvironmentArguments
 from mixgym.envs.fields import FIELD_PROBES, FieldSpec, field_corpus, field_domains
 from mixgym.errors import MixgymError, unknown_name
 from mixgym.lm.base import BaseSpec
@@ -111,6 +111,9 @@ class ContinualArguments(EnvironmentArguments):
         """
         given = dict(self.base)
         steps, seed = given.pop("steps", 0), given.pop("seed", 0)
+        for name in given:
+            if name not in TRAINING_ARGUMENTS:
+                raise unknown_name("setting in base", name, ["steps", "seed", *TRAINING_ARGUMENTS])
         if steps == 0:
             return None
         if self.tokenizer.startswith("bpe-"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,7 +137,7 @@ def _encode(
     return EncodedProbe(
         probe.name,
         purpose,
-        tuple(_batches(windows)),
+        tuple(batches(windows)),
         np.array(item_of, dtype=np.int64),
         np.array(gold, dtype=np.bool_),
         np.array(tokens, dtype=np.int64),
@@ -162,7 +162,8 @@ def pieces(
         yield sequence[max(0, end - context - 1) : end], n
 
 
-def _batches(windows: list[tuple[NDArray[np.int64], int, int]]) -> Iterator[Batch]:
+def batches(windows: Sequence[tuple[NDArray[np.int64], int, int]]) -> Iterator[Batch]:
+    """Yield batches of (window, number of its last tokens that count, owner), short ones first."""
     order = sorted(range(len(windows)), key=lambda i: (len(windows[i][0]), i))
     for first in range(0, len(order), _BATCH_WINDOWS):
         group = [windows[i] for i in order[first : first + _BATCH_WINDOWS]]

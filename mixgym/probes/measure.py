@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 from mixgym.lm.evaluation import evaluating
 from mixgym.lm.threads import pinned_threads
 from mixgym.probes.catalogue import PROBES
-from mixgym.probes.encoding import EncodedProbe, encode_probe
+from mixgym.probes.encoding import Batch, EncodedProbe, encode_probe
 
 if TYPE_CHECKING:
     from mixgym.lm.training import TrainingRun
@@ -113,23 +113,33 @@ def score_probe(run: TrainingRun, probe: EncodedProbe, account: str) -> ProbeRes
     return result_of(probe, scores)
 
 
-@torch.inference_mode()
 def continuation_scores(
     model: torch.nn.Module, probe: EncodedProbe, autocast: torch.autocast
 ) -> NDArray[np.float64]:
     """Return the (c,) log-probabilities of whole continuations, nats."""
+    return batch_scores(model, probe.batches, len(probe.item), autocast)[0]
+
+
+@torch.inference_mode()
+def batch_scores(
+    model: torch.nn.Module, batches: Iterable[Batch], owners: int, autocast: torch.autocast
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return (owners,) log-probabilities in nats, and whether each token was the likeliest."""
     device = next(model.parameters()).device
-    total = np.zeros(len(probe.item))
-    for batch in probe.batches:
+    total, greedy = np.zeros(owners), np.ones(owners, dtype=np.bool_)
+    for batch in batches:
         windows = torch.from_numpy(batch.tokens).to(device)
         with autocast:
-            logits = model(input_ids=windows[:, :-1], use_cache=False).logits
+            logits = model(input_ids=windows[:, :-1], use_cache=False).logits.float()
+        targets = windows[:, 1:]
         loss = functional.cross_entropy(
-            logits.float().flatten(0, 1), windows[:, 1:].flatten(), reduction="none"
-        )
-        losses = loss.view(len(windows), -1).double().cpu().numpy()
+            logits.flatten(0, 1), targets.flatten(), reduction="none"
+        ).view_as(targets)
+        losses = loss.double().cpu().numpy()
         np.add.at(total, batch.owner, -np.where(batch.scored, losses, 0.0).sum(axis=1))
-    return total
+        likeliest = (logits.argmax(dim=-1) == targets).cpu().numpy()
+        np.logical_and.at(greedy, batch.owner, (likeliest | ~batch.scored).all(axis=1))
+    return total, greedy
 
 
 def result_of(probe: EncodedProbe, scores: NDArray[np.float64]) -> ProbeResult:
