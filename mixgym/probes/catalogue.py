@@ -12,9 +12,9 @@ _UNSTATED = "not stated in the package"
 
 # fmt: off
 _ALL = (
-    Probe("mmlu", "57 subjects, school to profession (validation | test)", "MIT",
+    Probe("mmlu", "57 subjects, school to profession (validation / test)", "MIT",
           _of(olmo.mmlu, "validation"), _of(olmo.mmlu, "test")),
-    Probe("math", "competition mathematics, worked (MATH without | MATH-500)", "MIT",
+    Probe("math", "competition mathematics, worked (other test items / MATH-500)", "MIT",
           _of(olmo.math_subjects), _of(olmo.answers, "minerva_math_500/gold_bpb_0shot", "Problem:"),
           choice=False),
     Probe("gsm8k", "school arithmetic in words, worked (halves)", "MIT",
@@ -24,10 +24,10 @@ _ALL = (
     Probe("mbpp", "short Python programs (halves)", "CC BY 4.0", _of(olmo.mbpp), choice=False),
     Probe("lambada", "last word of a passage from a novel (halves)", "CC BY 4.0",
           _of(olmo.answers, "lambada/bpb_0shot"), choice=False),
-    Probe("arc_easy", "school science, easy (validation | test)", "CC BY-SA 4.0",
+    Probe("arc_easy", "school science, easy (validation / test)", "CC BY-SA 4.0",
           _of(olmo.choices, "arc_easy/rc_0shot"),
           _of(olmo.choices, "arc_easy/test_rc_5shot", _Q)),
-    Probe("arc_challenge", "school science, hard (validation | test)", "CC BY-SA 4.0",
+    Probe("arc_challenge", "school science, hard (validation / test)", "CC BY-SA 4.0",
           _of(olmo.choices, "arc_challenge/rc_0shot"),
           _of(olmo.choices, "arc_challenge/test_rc_5shot", _Q)),
     Probe("hellaswag", "how an everyday scene goes on (halves)", "MIT",
@@ -36,7 +36,7 @@ _ALL = (
           _of(olmo.choices, "piqa/rc_0shot")),
     Probe("sciq", "science with a supporting passage (halves)", "CC BY-NC 3.0",
           _of(olmo.choices, "sciq/rc_0shot")),
-    Probe("openbookqa", "elementary science facts applied (validation | test)", "Apache-2.0",
+    Probe("openbookqa", "elementary science facts applied (validation / test)", "Apache-2.0",
           _of(olmo.choices, "openbookqa/rc_0shot"), _of(olmo.choices, "openbookqa/test_rc_5shot")),
     Probe("winogrande", "whom a pronoun means (halves)", "CC BY 4.0", _of(olmo.winogrande)),
     Probe("csqa", "common sense, five answers (halves)", "MIT",
