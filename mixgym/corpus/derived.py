@@ -100,9 +100,9 @@ class Documents:
     """The documents of one domain and split of a built corpus; a memory map, not a copy."""
 
     def __init__(self, path: Path) -> None:
-        self._data = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else None
-        ends = np.zeros(0, dtype=np.int64) if self._data is None else np.flatnonzero(self._data == 0)
-        self._bounds = np.concatenate([[-1], ends])
+        empty = path.stat().st_size == 0
+        self._data = np.zeros(0, np.uint8) if empty else np.memmap(path, dtype=np.uint8, mode="r")
+        self._bounds = np.concatenate([[-1], np.flatnonzero(self._data == 0)])
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
@@ -110,7 +110,6 @@ class Documents:
     def __getitem__(self, index: int) -> bytes:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        assert self._data is not None
         return self._data[self._bounds[index] + 1 : self._bounds[index + 1]].tobytes()
 
     @property
@@ -259,5 +258,3 @@ def _available(
         own = sum(int(lengths[number]) for m, number in documents["train"] if m == member)
         total += entry["available_bytes"] * own / max(int(lengths.sum()), 1)
     return round(total)
-
-

@@ -92,12 +92,19 @@ class ContinualArguments(EnvironmentArguments):
         return chosen
 
     def updated(self, arguments: Mapping[str, Any]) -> ContinualArguments:
-        """As `EnvironmentArguments.updated`; `base` and `feedback` are merged into the default."""
+        """As `EnvironmentArguments.updated`; `base` and `feedback` are merged into the default.
+
+        Default probes go with their field: another `source` or `target` drops its own.
+        """
         merged = dict(arguments)
         if merged.get("base") is not None:
             merged["base"] = {**self.base, **merged["base"]}
-        if self.feedback is not None and merged.get("feedback") is not None:
-            merged["feedback"] = {**self.feedback, **merged["feedback"]}
+        kept = {
+            name: probes
+            for name, probes in (self.feedback or {}).items()
+            if merged.get(name, getattr(self, name)) == getattr(self, name)
+        }
+        merged["feedback"] = {**kept, **(merged.get("feedback") or {})} or None
         updated = super().updated(merged)
         assert isinstance(updated, ContinualArguments)
         return updated

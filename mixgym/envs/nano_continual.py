@@ -31,27 +31,29 @@ class NanoContinualEnv(ContinualEnv):
     ## Rewards
     `feedback`: the change over the decision of the mean log-probability a token of the probes'
     right answers, in nats, the source field's plus the target field's (weights are arguments:
-    `reward={"feedback": {"source": 2.0, "target": 1.0}}`). An episode's undiscounted return is
-    the gain over the base. Probes: LAMBADA and SciQ for prose, GSM8K and sums of small numbers for mathematics; 16
-    items of each whose answer has at most 96 bytes, by byte. The paper's exact reward was not found. `progress` (validation
-    loss of both fields) is there too.
+    `reward={"feedback": {"source": 2.0, "target": 1.0}}`). An episode's undiscounted return is the
+    gain over the base. Probes: LAMBADA and SciQ for prose, GSM8K and sums of small numbers for
+    mathematics; 16 items of each whose answer has at most 96 bytes, by byte. The paper's exact
+    reward was not found. `progress` (validation loss of both fields) is there too.
 
     ## Starting State
-    The base's weights, the same for every seed. `reset(seed=s)` fixes the order of each domain's text; validation windows and feedback
-    items are the same for every seed. The optimiser starts afresh. `reset(options=...)` takes
-    `"mixture"` (the current mixture before the first decision) and `"checkpoint"` (a saved
-    `TrainingRun` of the same corpus to take weights from instead of the base).
+    The base's weights, the same for every seed. `reset(seed=s)` fixes the order of each domain's
+    text; validation windows and feedback items are the same for every seed. The optimiser starts
+    afresh. `reset(options=...)` takes `"mixture"` (the current mixture before the first decision)
+    and `"checkpoint"` (a saved `TrainingRun` of the same corpus to take weights from instead of the
+    base).
 
     ## Episode End
     *Termination*: the budget is spent (a true horizon, hence never a truncation), or the run
     diverged, which ends it with a reward of -5. *Truncation*: never.
 
     ## Arguments
-    Those of `mixgym.envs.continual_arguments.ContinualArguments`. `source` and `target` choose the fields, `"prose"`, `"documents"`,
-    `"maths"` or `"code"`, or any lists of domains with `feedback` naming their probes.
+    Those of `mixgym.envs.continual_arguments.ContinualArguments`. `source` and `target` choose the
+    fields, `"prose"`, `"documents"`, `"maths"` or `"code"`, or any lists of domains with `feedback`
+    naming their probes.
 
     ## References
-    Data Mixing Agent (arXiv 2507.15640), at a scale of minutes. 
+    Data Mixing Agent (arXiv 2507.15640), at a scale of minutes.
 
     ## Version History
     * v0: initial version.

@@ -62,9 +62,7 @@ class BaseSpec:
 
     def load_corpus(self, cache: Path | None = None) -> Corpus:
         """The text it is trained on."""
-        return load_corpus(
-            self.corpus, tokenizer=self.tokenizer, domains=self.domains, cache=cache
-        )
+        return load_corpus(self.corpus, tokenizer=self.tokenizer, domains=self.domains, cache=cache)
 
     def identity(self, corpus: Corpus) -> dict[str, Any]:
         """Everything that decides the weights, JSON-plain."""

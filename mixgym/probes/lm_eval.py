@@ -69,12 +69,12 @@ class HarnessModel(LM):
         windows: list[tuple[NDArray[np.int64], int, int]] = []
         for owner, (before, answer) in enumerate(pairs):
             prefix = np.concatenate([[tokenizer.separator], tokenizer.encode(before)])
-            windows += [(ids, n, owner) for ids, n in pieces(prefix, tokenizer.encode(answer), context)]
+            windows += [
+                (ids, n, owner) for ids, n in pieces(prefix, tokenizer.encode(answer), context)
+            ]
         made = list(batches(windows))
         with self._charged(sum(batch.scored.size for batch in made)):
-            scores, greedy = batch_scores(
-                self.run.model, made, len(pairs), self.run.autocast()
-            )
+            scores, greedy = batch_scores(self.run.model, made, len(pairs), self.run.autocast())
         return [(float(s), bool(g)) for s, g in zip(scores, greedy, strict=True)]
 
     def _generate(self, before: str, arguments: dict[str, Any]) -> str:

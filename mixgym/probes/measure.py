@@ -154,9 +154,7 @@ def result_of(probe: EncodedProbe, scores: NDArray[np.float64]) -> ProbeResult:
         accuracy = float(_right(probe, scores).mean())
         facts = {
             "accuracy": accuracy,
-            "accuracy_per_byte": float(
-                _right(probe, scores / np.maximum(probe.bytes, 1)).mean()
-            ),
+            "accuracy_per_byte": float(_right(probe, scores / np.maximum(probe.bytes, 1)).mean()),
             "accuracy_error": math.sqrt(accuracy * (1 - accuracy) / n),
             "chance": float((1 / number).mean()),
         }

@@ -40,7 +40,5 @@ class Feedback(RewardTerm):
     def __call__(self, before: Signals, after: Signals) -> float:
         return sum(
             weight * (float(now) - float(then))
-            for weight, now, then in zip(
-                self.weights, after.feedback, before.feedback, strict=True
-            )
+            for weight, now, then in zip(self.weights, after.feedback, before.feedback, strict=True)
         )

@@ -127,12 +127,21 @@ def test_documents_are_cut_at_separators(tmp_path: Path) -> None:
 
 
 SUBJECTS = {
-    "sea": "harbour vessel sailor anchor current lighthouse captain deck".split(),
-    "farm": "wheat barley plough harvest orchard tractor farmer meadow".split(),
-    "music": "violin sonata orchestra melody conductor rehearsal piano chorus".split(),
+    "sea": ["harbour", "vessel", "sailor", "anchor", "current", "lighthouse", "captain", "deck"],
+    "farm": ["wheat", "barley", "plough", "harvest", "orchard", "tractor", "farmer", "meadow"],
+    "music": [
+        "violin",
+        "sonata",
+        "orchestra",
+        "melody",
+        "conductor",
+        "rehearsal",
+        "piano",
+        "chorus",
+    ],
 }
 
-OTHER = "sum factor prime root digit".split()
+OTHER = ["sum", "factor", "prime", "root", "digit"]
 
 
 @pytest.fixture
@@ -144,6 +153,7 @@ def subjects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rng = np.random.default_rng(0)
     folder = tmp_path / "subjects"
     folder.mkdir()
+
     def write(name: str, texts: list[str]) -> None:
         rows = [json.dumps({"text": text}) for text in texts]
         (folder / f"{name}.jsonl").write_text("\n".join(rows), encoding="utf-8")
@@ -196,9 +206,7 @@ def test_topics_keep_every_document_in_its_split_and_are_reproducible(
 
 def test_too_few_topics_are_reported(subjects: Path, tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"'target' has \d topics, not 26"):
-        corpus = load_corpus(
-            f"topics:files:{subjects}?target=other", cache=tmp_path / "cache"
-        )
+        corpus = load_corpus(f"topics:files:{subjects}?target=other", cache=tmp_path / "cache")
     assert 1 <= corpus.K < 26
     for domain in corpus.domains:
         assert domain.bytes("train") >= 1000 and domain.bytes("validation") >= 50

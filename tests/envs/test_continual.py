@@ -66,9 +66,7 @@ def test_reward_is_the_change_of_the_feedback_in_info() -> None:
     assert last["feedback"]["source"] == pytest.approx(
         (last["probes"]["lambada"] + last["probes"]["sciq"]) / 2, abs=1e-6
     )
-    found = measure(
-        env.run, ["lambada", "gsm8k"], "feedback", items=2, longest=96, choices=False
-    )
+    found = measure(env.run, ["lambada", "gsm8k"], "feedback", items=2, longest=96, choices=False)
     for name in found:
         assert found[name].log_probability == pytest.approx(last["probes"][name], rel=1e-9)
 
@@ -145,6 +143,9 @@ def test_fields_are_arguments() -> None:
     _, info = env.reset(seed=0)
     assert set(info["probes"]) == {"lambada", "sciq", "mbpp"}
     assert env.base.folder == nano().base.folder
+    # The default probes of a field go with it.
+    assert nano(target="code").arguments.probes["target"] == ("humaneval", "mbpp")
+    assert nano(target="maths").arguments.probes["target"] == ("gsm8k", "arithmetic")
     assert nano(source="documents").base.folder != env.base.folder
     own = nano(source=["wiki_fr", "wiki_en"], target="icd10",
                feedback={"source": "lambada", "target": "arithmetic"})  # fmt: skip

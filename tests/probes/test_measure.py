@@ -144,9 +144,7 @@ def test_training_on_an_answer_raises_its_log_probability(run: TrainingRun) -> N
         for batch in encoded.batches:
             ids = torch.from_numpy(batch.tokens)
             logits = run.model(input_ids=ids[:, :-1]).logits
-            torch.nn.functional.cross_entropy(
-                logits.flatten(0, 1), ids[:, 1:].flatten()
-            ).backward()
+            torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
         optimiser.step()
         optimiser.zero_grad()
     after = result_of(encoded, continuation_scores(run.model, encoded, run.autocast()))
