@@ -48,7 +48,7 @@ class ContinualArguments(EnvironmentArguments):
     base: Mapping[str, Any] = field(default_factory=lambda: {"steps": 1500})
     feedback: Mapping[str, Sequence[str]] | None = None
     feedback_items: int = 64
-    feedback_longest: int = 160
+    feedback_longest: int = 96
     report_items: int = 256
 
     def __post_init__(self) -> None:
