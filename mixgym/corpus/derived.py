@@ -7,7 +7,7 @@ import json
 import shutil
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -111,6 +111,9 @@ class Documents:
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self._data[self._bounds[index] + 1 : self._bounds[index + 1]].tobytes()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (self[index] for index in range(len(self)))
 
     @property
     def lengths(self) -> np.ndarray:

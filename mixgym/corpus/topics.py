@@ -112,7 +112,7 @@ class _Field:
         self.lengths = np.concatenate(lengths)
         self.split = np.array([SPLITS.index(split) for split, _, _ in self.rows])
 
-    def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def sizes(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """(3,) bytes of some documents in every split."""
         return np.bincount(self.split[rows], self.lengths[rows], minlength=3)
 
@@ -183,16 +183,17 @@ def _divisions(
     field: _Field, points: NDArray[np.float64], rows: NDArray[np.int64], seed: int
 ) -> Iterator[list[NDArray[np.int64]]]:
     """The 2-means division of a topic, then the one across its axis at half the train text."""
-    from sklearn.cluster import KMeans
+    from sklearn.cluster import KMeans as _KMeans
     from threadpoolctl import threadpool_limits
 
+    kmeans: Any = _KMeans  # its annotations know n_init as a string only
     train = rows[field.split[rows] == 0]
     if len(np.unique(points[train], axis=0)) < 2:
         return
     weights = field.lengths[train].astype(np.float64)
     # Several threads would add up in another order every time.
     with threadpool_limits(1):
-        model = KMeans(2, random_state=seed, n_init=4).fit(points[train], sample_weight=weights)
+        model = kmeans(2, random_state=seed, n_init=4).fit(points[train], sample_weight=weights)
         side = model.predict(points[rows]) == 0
         axis = model.cluster_centers_[1] - model.cluster_centers_[0]
         along = points @ axis
@@ -203,8 +204,8 @@ def _divisions(
     yield [rows[side], rows[~side]]
 
 
-def _small(sizes: NDArray[np.float64]) -> bool:
-    return sizes[0] < SMALLEST_TRAIN or min(sizes[1:]) < SMALLEST_EVALUATION
+def _small(sizes: NDArray[Any]) -> bool:
+    return bool(sizes[0] < SMALLEST_TRAIN or min(sizes[1:]) < SMALLEST_EVALUATION)
 
 
 def _labels(topics: list[NDArray[np.int64]], vectors: Any, words: NDArray[np.str_]) -> list[str]:
@@ -213,7 +214,7 @@ def _labels(topics: list[NDArray[np.int64]], vectors: Any, words: NDArray[np.str
     labels: list[str] = []
     for rows in topics:
         more = np.asarray(vectors[rows].mean(axis=0)).ravel() - overall
-        ranked = [words[k] for k in np.argsort(-more, kind="stable") if more[k] > 0]
+        ranked = [str(words[k]) for k in np.argsort(-more, kind="stable") if more[k] > 0]
         label, used = "_".join(ranked[:LABEL_WORDS]) or "other", LABEL_WORDS
         while label in labels:
             label = f"{label}_{ranked[used] if used < len(ranked) else used}"

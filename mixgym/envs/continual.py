@@ -30,7 +30,7 @@ class ContinualEnv(PretrainEnv):
     `PretrainEnv`'s: `base`, `base_hash`, `fields`.
     """
 
-    DEFAULTS: ClassVar[ContinualArguments] = ContinualArguments()
+    DEFAULTS: ClassVar[ContinualArguments] = ContinualArguments()  # type: ignore[misc]
     PROVIDES: ClassVar[frozenset[str]] = PretrainEnv.PROVIDES | {"feedback"}
     INFO: ClassVar[dict[str, str]] = {
         "feedback": "dict of float: mean log-probability a token (nats) of the right answers of "

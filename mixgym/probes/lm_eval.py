@@ -144,10 +144,14 @@ def evaluate_with_harness(
     Raises:
         MixgymError: a task that samples, or that the harness does not know.
     """
-    import lm_eval
+    from lm_eval.evaluator import simple_evaluate
     from lm_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=None if include_path is None else str(include_path))
+    # The harness's own thousands of tasks take long to index: only where they are wanted.
+    folder = None if include_path is None else str(include_path)
+    manager = TaskManager(include_path=folder, include_defaults=folder is None)
+    if folder is not None and not set(tasks) <= set(manager.all_tasks):
+        manager = TaskManager(include_path=folder)
     unknown = sorted(set(tasks) - set(manager.all_tasks))
     if unknown:
         raise MixgymError(
@@ -155,7 +159,7 @@ def evaluate_with_harness(
             "include_path=FOLDER adds yours"
         )
     with _global_states():
-        found = lm_eval.simple_evaluate(
+        found: Any = simple_evaluate(
             model=HarnessModel(run, account),
             tasks=list(tasks),
             task_manager=manager,
@@ -167,7 +171,6 @@ def evaluate_with_harness(
             torch_random_seed=0,
             fewshot_random_seed=0,
         )
-    assert found is not None
     return dict(found["results"])
 
 

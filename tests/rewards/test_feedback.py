@@ -11,6 +11,7 @@ import mixgym  # noqa: F401
 from mixgym.errors import MixgymError, UnknownNameError
 from mixgym.rewards import REWARD_TERMS
 from mixgym.rewards.build import build_terms
+from mixgym.rewards.feedback import Feedback
 from mixgym.signals import Signals
 
 NAN = np.full(2, np.nan, dtype=np.float32)
@@ -28,7 +29,7 @@ def test_feedback_is_the_weighted_change_on_both_fields_and_telescopes() -> None
     signals = [replace(START, feedback=np.array(x, dtype=np.float32)) for x in measured]
     plain = REWARD_TERMS["feedback"]()
     assert [plain(a, b) for a, b in itertools.pairwise(signals)] == [0.5, 0.25, 1.0]
-    weighted = REWARD_TERMS["feedback"](source=3.0, target=0.5)
+    weighted = Feedback(source=3.0, target=0.5)
     rewards = [weighted(a, b) for a, b in itertools.pairwise(signals)]
     assert rewards == [-1.5 + 0.5, 0.75, -1.5 + 0.75]
     assert sum(rewards) == 3.0 * (-2.75 + 2.0) + 0.5 * (-1.5 + 4.0)
@@ -40,7 +41,7 @@ def test_arguments_are_checked() -> None:
     ).values()
     assert weight == 2.0 and term.needs == {"feedback"}
     with pytest.raises(ValueError, match="finite"):
-        REWARD_TERMS["feedback"](source=float("nan"))
+        Feedback(source=float("nan"))
     with pytest.raises(UnknownNameError, match="did you mean 'source'"):
         build_terms(REWARD_TERMS, {"feedback": {"sorce": 1.0}})
 
