@@ -52,12 +52,12 @@ def environment_page(env_id: str) -> str:
             f"| {domain.name} | {env.task.natural[k]:.2%} | {env.task.objective[k]:.3f} | "
             f"{domain.bytes('train') / 1e6:.2f} MB | {group} |"
         )
-    lines += ["", *info_table(), "", *cost_card(env_id), *baseline_card(env_id)]
+    lines += ["", *info_table(type(env).INFO), "", *cost_card(env_id), *baseline_card(env_id)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def info_table() -> list[str]:
-    """Return the table of info's keys, the same at reset and step."""
+def info_table(own: dict[str, str] | None = None) -> list[str]:
+    """Return the table of info's keys, the same at reset and step; `own` are an environment's."""
     rows = {
         "mixture": "(K,) float64: the mixture applied; sums to one",
         "counts": "(K,) float32: sequences drawn since the previous decision",
@@ -75,6 +75,7 @@ def info_table() -> list[str]:
         "ledger": "dict of account to `tokens` and `flops`",
         "run_seed": "int: seed of this run",
         "corpus_hash": "str: content hash of the corpus",
+        **(own or {}),
     }
     return [
         "## Info",

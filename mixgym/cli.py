@@ -13,8 +13,8 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
-from mixgym.cli_pareto import register as register_pareto
 from mixgym.cli_collect import register as register_trajectories
+from mixgym.cli_pareto import register as register_pareto
 from mixgym.cli_train import register as register_training
 from mixgym.cli_tune import register as register_tuning
 from mixgym.errors import MixgymError

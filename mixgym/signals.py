@@ -64,6 +64,13 @@ class Signals:
             previous decision (`mixgym.lexical`), NaN where there were none; this and the next
             field are empty unless the run was asked to measure text.
         type_token_ratio: (K,) share of different words among the same words.
+        feedback: (2,) mean log-probability a token, nats, of probes' answers on the source and the
+            target field after the decision; this and the following fields are empty but in
+            continual pretraining.
+        past_mixtures: (W, K) mixtures of the last W decisions, the latest first; NaN before there
+            were any.
+        past_feedback: (W, 2) `feedback` after each of them, minus that at the start of the run;
+            NaN before there was any.
     """
 
     mixture: Float32Array
@@ -94,6 +101,9 @@ class Signals:
     objective_gradient_norm: float = float("nan")
     lexical_diversity: Float32Array = field(default_factory=_empty)
     type_token_ratio: Float32Array = field(default_factory=_empty)
+    feedback: Float32Array = field(default_factory=_empty)
+    past_mixtures: Float32Array = field(default_factory=_empty)
+    past_feedback: Float32Array = field(default_factory=_empty)
 
     @property
     def K(self) -> int:

@@ -42,6 +42,8 @@ def resolved_configuration(env: Any, given: Mapping[str, Any]) -> dict[str, Any]
     model = resolved.get("arguments", {}).get("model")
     if isinstance(model, str) and model in PRESETS:
         resolved["model"] = dict(PRESETS[model].config)
+    if base := getattr(inner, "base_hash", None):
+        resolved["base"] = base
     return json.loads(json.dumps(resolved, default=str))
 
 

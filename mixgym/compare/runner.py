@@ -32,6 +32,7 @@ from mixgym.rewards.vector import scalar_reward
 
 Progress = Callable[[dict[str, Any]], None]
 TIMING_STEPS = 8
+_REPORTED = ("domain_loss", "objective_loss", "worst_domain", "worst_domain_loss")
 
 
 def make_environment(
@@ -205,6 +206,9 @@ def _episode(
         "configuration": request.configuration,
         "version": request.version,
     }
+    # What an environment reports beyond losses: retention, gain and probes of the continual ones.
+    if own := {key: value for key, value in report.items() if key not in _REPORTED}:
+        result["report"] = own
     write_result(directory, result)
     return result
 

@@ -62,7 +62,7 @@ def build_corpus(env_id: str, arguments: Mapping[str, Any]) -> None:
     if inspect.isclass(creator) and issubclass(creator, PretrainEnv):
         a = creator.DEFAULTS.updated({k: v for k, v in arguments.items() if k != "render_mode"})
         load_corpus(
-            a.corpus, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit, progress=True
+            a.corpus_name, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit, progress=True
         )
         return
     parameters = inspect.signature(creator).parameters
@@ -89,6 +89,7 @@ def prepare(study: Study, say: Callable[[str], None] = lambda text: None) -> Stu
     for comparison in comparisons:
         with _naming(f"{comparison.env} with {comparison.env_arguments}"):
             build_corpus(comparison.env, comparison.env_arguments)
+            _prepare_environment(comparison)
         for spec in comparison.agents:
             with _naming(f"agent {spec.label!r}"):
                 make_agent(spec.agent, **spec.arguments)
@@ -98,6 +99,15 @@ def prepare(study: Study, say: Callable[[str], None] = lambda text: None) -> Stu
         say(f"checking {comparison.env} with {', '.join(comparison.labels)}")
         checked.append(_try_out(comparison, verified))
     return replace(study, comparisons=tuple(checked), version=code_version())
+
+
+def _prepare_environment(comparison: Comparison) -> None:
+    """Build, with progress, what an environment needs besides its corpus."""
+    from mixgym.envs.pretrain import PretrainEnv
+
+    creator = environment_class(comparison.env)
+    if inspect.isclass(creator) and issubclass(creator, PretrainEnv):
+        creator.prepare(comparison.env_arguments)
 
 
 def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mixgym.cli_base import register as register_base
 from mixgym.corpus import CORPORA, Corpus, load_corpus
 from mixgym.corpus.cache import cache_root
 from mixgym.corpus.load import ensure_built
@@ -22,6 +23,8 @@ data_app = typer.Typer(
     no_args_is_help=True,
     help="Build and inspect corpora: the text that the language models are trained on.",
 )
+
+register_base(data_app)
 
 NameArgument = Annotated[
     str, typer.Argument(help="nano8, core19, pile22, or a folder of your own text.")

@@ -13,6 +13,7 @@ from mixgym.corpus.build import build_from_wheels, text_path
 from mixgym.corpus.cache import cache_root, damaged, read_facts
 from mixgym.corpus.catalogue import CORPORA
 from mixgym.corpus.corpus import Corpus
+from mixgym.corpus.derived import DerivedSource, build_derived
 from mixgym.corpus.files import FilesSource, build_from_files
 from mixgym.corpus.progress import Reporter, reporter
 from mixgym.corpus.split import SPLITS
@@ -40,7 +41,9 @@ def load_corpus(
         name: a registered corpus ("nano8", "core19", "pile22"), with `~domain` behind it for
             every domain to leave out ("core19~legal"); or your own folder, as a path or as
             "files:/folder?field=text&validation=0.05&test=0.05" (see `FilesSource`). A registered
-            name wins over a folder called the same: write that folder as "./nano8".
+            name wins over a folder called the same: write that folder as "./nano8". Or a corpus
+            made of another, "merge:core19?source=wiki_en,legal&target=math_synth" (see
+            `DerivedSource`).
         tokenizer: "bytes", "bpe-4096" (any size; trained on the corpus), or "hf:NAME_OR_PATH".
         domains: the domains to use, in this order; all by default.
         limit: caps on the train text, bytes by domain name; validation and test stay whole.
@@ -83,6 +86,10 @@ def load_corpus(
 
 def ensure_built(name: str, cache: Path, report: Reporter, *, rebuild: bool = False) -> Path:
     """The folder of the corpus called `name`, built if it is not there (or if `rebuild`)."""
+    derived = DerivedSource.parse(name)
+    if derived is not None:
+        folder = ensure_built(derived.base, cache, report)
+        return build_derived(derived, folder, cache, report, rebuild=rebuild)
     source = FilesSource.parse(name)
     if source is not None:
         return build_from_files(source, cache, report, rebuild=rebuild)

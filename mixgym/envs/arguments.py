@@ -87,6 +87,11 @@ class EnvironmentArguments:
                 f"{self.divergence_penalty!r}"
             )
 
+    @property
+    def corpus_name(self) -> str:
+        """What `load_corpus` is asked for."""
+        return self.corpus
+
     def updated(self, arguments: Mapping[str, Any]) -> EnvironmentArguments:
         """Return a copy with some arguments replaced (`UnknownNameError` for an unknown one).
 

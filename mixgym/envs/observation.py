@@ -46,11 +46,32 @@ def _objective_cosine(s: Signals, t: MixingTask) -> Any:
     return aligned / np.maximum(norms, _TINY)
 
 
+#: Decisions that the features of the past reach back, the latest included.
+WINDOW = 8
+
+
+def _of_field(values: NDArray[np.float32], t: MixingTask) -> NDArray[Any]:
+    """(K,) the (source, target) value of the field that each domain belongs to."""
+    if not values.size:
+        return np.full(t.K, np.nan)
+    result = np.full(t.K, np.nan)
+    for value, name in zip(values, ("source", "target"), strict=True):
+        result[np.isin(t.names, t.groups.get(name, ()))] = value
+    return result
+
+
+def _past(values: NDArray[np.float32], i: int) -> NDArray[np.float32]:
+    return values[i] if i < len(values) else np.zeros(0, dtype=np.float32)
+
+
 #: (K,) features. Losses are in nats per byte (0 to about 6), shares in [0, 1]. `samples` is the
 #: share of the whole budget spent on the domain so far, `count_share` its share of the last
 #: decision's sequences; `gradient_norm` the natural logarithm of ||g_i||, `alignment` the cosine of
 #: g_i and the sum of the other domains' gradients, `objective_alignment` that of g_i and the
-#: objective's gradient (scale-free forms of the signals of these names).
+#: objective's gradient (scale-free forms of the signals of these names). Of continual pretraining:
+#: `target` is 1 for domains of the target field, `feedback` the feedback of the domain's own field
+#: (nats a token, at most 0); `mixture_i` the mixture i decisions before the latest (i = 0), and
+#: `feedback_i` the field's feedback after it, minus that of the base.
 DOMAIN_FEATURES: dict[str, Feature] = {
     "mixture": lambda s, t: s.mixture,
     "natural": lambda s, t: t.natural,
@@ -67,6 +88,16 @@ DOMAIN_FEATURES: dict[str, Feature] = {
     "gradient_norm": lambda s, t: np.log(_where_measured(s.gradient_norms, t.K) + 1e-6),
     "alignment": _alignment_cosine,
     "objective_alignment": _objective_cosine,
+    "target": lambda s, t: np.isin(t.names, t.groups.get("target", ())),
+    "feedback": lambda s, t: _of_field(s.feedback, t),
+    **{
+        f"mixture_{i}": lambda s, t, i=i: _where_measured(_past(s.past_mixtures, i), t.K)
+        for i in range(WINDOW)
+    },
+    **{
+        f"feedback_{i}": lambda s, t, i=i: _of_field(_past(s.past_feedback, i), t)
+        for i in range(WINDOW)
+    },
 }
 
 #: What a feature needs measured, as a reward term's `needs`; nothing for the others.
@@ -116,6 +147,16 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
         "layer": ("weight_norm", "update_norm"),
         "scalar": ("remaining",),
         "normalise": "zscore",
+    },
+    # The Data Mixing Agent's state: past mixtures and feedback, and what is left of the budget.
+    "continual": {
+        "domain": (
+            *("target", "natural", "feedback", "mixture"),
+            *(f"mixture_{i}" for i in range(1, WINDOW)),
+            *(f"feedback_{i}" for i in range(WINDOW)),
+        ),
+        "layer": (),
+        "scalar": ("remaining",),
     },
 }
 

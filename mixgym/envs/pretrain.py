@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -42,6 +43,22 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         "render_fps": 4,
     }
     DEFAULTS: ClassVar[EnvironmentArguments] = EnvironmentArguments()
+    #: What reward terms may need of this environment.
+    PROVIDES: ClassVar[frozenset[str]] = frozenset({"objective", "gram", "objective_gradient"})
+    #: Keys of info besides those of every environment, with their meaning.
+    INFO: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def prepare(cls, arguments: Mapping[str, Any], progress: bool = True) -> None:
+        """Build what an environment of these `gym.make` arguments needs and the cache lacks."""
+        a = cls.DEFAULTS.updated({k: v for k, v in arguments.items() if k != "render_mode"})
+        load_corpus(
+            a.corpus_name,
+            tokenizer=a.tokenizer,
+            domains=a.domains,
+            limit=a.limit,
+            progress=progress,
+        )
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -49,7 +66,9 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.render_mode = render_mode
         self.arguments = a = self.DEFAULTS.updated(arguments)
         self.settings = a.training_settings()
-        self.corpus = load_corpus(a.corpus, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit)
+        self.corpus = load_corpus(
+            a.corpus_name, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit
+        )
         if a.corpus_hash is not None and a.corpus_hash != self.corpus.hash:
             raise CorpusError(
                 f"corpus {a.corpus!r} has content hash {self.corpus.hash}, but corpus_hash="
@@ -58,7 +77,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             )
         groups = {
             name: tuple(m for m in members if m in self.corpus.names)
-            for name, members in (a.groups or {}).items()
+            for name, members in self._named_groups().items()
         }
         names = self.corpus.names
         self.task = MixingTask(
@@ -71,6 +90,12 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         )
         self._terms = build_terms(REWARD_TERMS, a.reward)
         self._needs = frozenset().union(*(term.needs for _, term in self._terms.values()))
+        for name, (_, term) in self._terms.items():
+            for need in sorted(term.needs - self.PROVIDES):
+                raise MixgymError(
+                    f"reward term {name!r} needs {need!r}, which {type(self).__name__} does not "
+                    "measure: choose another term or environment (docs/extending.md lists them)"
+                )
         self._measured = self._domains_to_validate()
         texts = (t.text_sequences for _, t in self._terms.values() if "diversity" in t.needs)
         self._text_sequences = max(texts, default=0)
@@ -85,6 +110,12 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.run: TrainingRun | None = None
         self._ended = False
         self._closed = False
+
+    def _named_groups(self) -> Mapping[str, Sequence[str]]:
+        return self.arguments.groups or {}
+
+    def _set_weights(self, run: TrainingRun) -> None:
+        """Give a new run its starting weights; those it was initialised with are right here."""
 
     def _domains_to_validate(self) -> NDArray[np.int64]:
         if self.arguments.validation == "all":
@@ -160,6 +191,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         )
         if "checkpoint" in options:
             load_weights(self.run, options["checkpoint"])
+        else:
+            self._set_weights(self.run)
         self._noise = np.random.default_rng(np.random.SeedSequence(self.run_seed, spawn_key=(1,)))
         self._ended = False
         self._mixture = mixture

@@ -12,6 +12,9 @@ ENVIRONMENTS: dict[str, str] = {
     "mixgym/mo-NanoPretrain-v0": "mixgym.envs.vector_reward:MoNanoPretrainEnv",
     "mixgym/mo-MicroPretrain-v0": "mixgym.envs.vector_reward:MoMicroPretrainEnv",
     "mixgym/mo-MicroTarget-v0": "mixgym.envs.vector_reward:MoMicroTargetEnv",
+    "mixgym/NanoContinual-v0": "mixgym.envs.nano_continual:NanoContinualEnv",
+    "mixgym/MicroContinual-v0": "mixgym.envs.micro_continual:MicroContinualEnv",
+    "mixgym/MicroContinual52-v0": "mixgym.envs.micro_continual52:MicroContinual52Env",
 }
 
 

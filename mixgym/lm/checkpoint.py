@@ -94,18 +94,23 @@ def load(path: str | Path, corpus: Corpus, **expected: Any) -> TrainingRun:
     return run
 
 
-def load_weights(run: TrainingRun, path: str | Path) -> None:
+def load_weights(run: TrainingRun, path: str | Path, corpus: Corpus | None = None) -> None:
     """Give `run` the weights of the checkpoint at `path`, and nothing else of it.
+
+    Args:
+        run: of the same model.
+        path: the directory.
+        corpus: what the checkpoint was trained on; the run's own by default.
 
     Raises:
         CheckpointError: as `load`, or a model of another configuration.
     """
     import torch
 
-    record = _record(path, run.corpus)
-    own = _plain(run.model.config.to_dict())
-    if record["model_config"] != own:
-        different = sorted(k for k in own if own[k] != record["model_config"].get(k))
+    record = _record(path, run.corpus if corpus is None else corpus)
+    own, saved = (_architecture(c) for c in (run.model.config.to_dict(), record["model_config"]))
+    if saved != own:
+        different = sorted(k for k in own if own[k] != saved.get(k))
         raise CheckpointError(
             f"the checkpoint {path} holds a model of another configuration ({', '.join(different)}"
             " differ): give the environment the model it was made with"
@@ -115,6 +120,11 @@ def load_weights(run: TrainingRun, path: str | Path) -> None:
         for name, parameter in run.model.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
     run.refresh_norms()
+
+
+def _architecture(config: dict[str, Any]) -> dict[str, Any]:
+    # A model that was restored states the dtype of its weights, a new one does not.
+    return {k: v for k, v in _plain(config).items() if k != "dtype"}
 
 
 def _record(path: str | Path, corpus: Corpus) -> dict[str, Any]:

@@ -15,6 +15,7 @@ REWARD_TERMS: Registry[type[RewardTerm]] = Registry(
         "diversity": "mixgym.rewards.diversity:Diversity",
         "influence": "mixgym.rewards.influence:Influence",
         "stability": "mixgym.rewards.stability:Stability",
+        "feedback": "mixgym.rewards.feedback:Feedback",
     },
 )
 

@@ -20,9 +20,10 @@ class RewardTerm(ABC):
     environment: `reward={"alignment": {"weight": 1.0, "xi": 0.5}}`.
 
     Attributes:
-        needs: subset of {"objective", "gram", "objective_gradient", "diversity"}: validation
-            losses of the objective's domains at every decision; the domains' gradients; those
-            against the objective's gradient; the lexical diversity of what was sampled.
+        needs: subset of {"objective", "gram", "objective_gradient", "diversity", "feedback"}:
+            validation losses of the objective's domains at every decision; the domains' gradients;
+            those against the objective's gradient; the lexical diversity of what was sampled; the
+            probes' feedback (continual environments only).
         text_sequences: sequences of each domain whose text is measured at a decision, for a term
             that needs "diversity".
         bounds: smallest and largest value the term can have.

@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from test_registry import SCALAR, SHORT
+from test_registry import SCALAR, short
 
 from mixgym.lm.settings import PRESETS
 
@@ -28,7 +28,9 @@ def model_facts(env: Any) -> dict[str, Any]:
 
 
 def measured(env_id: str) -> dict[str, Any]:
-    env: Any = gym.make(env_id, **{**SHORT, "steps_per_decision": 5, "action_map": "softmax"})
+    env: Any = gym.make(
+        env_id, **{**short(env_id), "steps_per_decision": 5, "action_map": "softmax"}
+    )
     _, info = env.reset(seed=123)
     rng = np.random.default_rng(0)
     losses, rewards = [info["objective_loss"]], []

@@ -1,0 +1,264 @@
+"""Continual pretraining: from a base checkpoint, towards a target field, keeping the source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mixgym.corpus.progress import reporter
+from mixgym.envs.continual_arguments import FIELD_NAMES, ContinualArguments
+from mixgym.envs.observation import WINDOW
+from mixgym.envs.pretrain import PretrainEnv
+from mixgym.lm.base import Base, ensure_base
+from mixgym.probes import PROBES
+from mixgym.probes.encoding import EncodedProbe, encode_probe
+from mixgym.signals import Signals
+
+if TYPE_CHECKING:
+    from mixgym.lm.training import TrainingRun
+
+
+class ContinualEnv(PretrainEnv):
+    """Steer the continual pretraining of a base on a source and a target field.
+
+    Subclasses give `DEFAULTS` (`ContinualArguments`). Every decision measures the feedback: the
+    mean log-probability a token of the probes' right answers, for each field. Public besides
+    `PretrainEnv`'s: `base`, `base_hash`, `fields`.
+    """
+
+    DEFAULTS: ClassVar[ContinualArguments] = ContinualArguments()  # type: ignore[misc]
+    PROVIDES: ClassVar[frozenset[str]] = PretrainEnv.PROVIDES | {"feedback"}
+    INFO: ClassVar[dict[str, str]] = {
+        "feedback": "dict of float: mean log-probability a token (nats) of the right answers of "
+        "each field's probes; inf where not measured",
+        "probes": "dict of float: the same for each probe",
+        "retention": "float: validation loss of the source field at reset (the base's) minus that "
+        "now, nats per byte: negative where the run forgot; inf where not measured",
+        "gain": "float: the same for the target field",
+        "source_tokens": "int: training tokens spent on the source field so far",
+        "base_hash": 'str: SHA-256 of the base checkpoint; "" without',
+    }
+
+    arguments: ContinualArguments
+
+    def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
+        super().__init__(render_mode, **arguments)
+        self._base: Base | None = None
+        self._encoded: dict[str, tuple[EncodedProbe, ...]] | None = None
+        self._checkpoint: str | None = None
+        self._probe_values: dict[str, float] = {}
+        self._start_feedback = np.full(2, np.nan)
+        self._start_loss = np.full(2, np.nan)
+        a = self.arguments
+        a.base_spec(self.settings)
+        for names in a.probes.values():
+            for name in names:
+                PROBES[name]
+        #: (2, K) share of each domain in the source and the target field: natural, summing to one.
+        self.fields = np.zeros((2, self.task.K))
+        for row, name in enumerate(FIELD_NAMES):
+            member = np.isin(self.task.names, self.task.groups.get(name, ()))
+            natural = np.where(member, self.task.natural, 0.0)
+            self.fields[row] = natural / max(natural.sum(), 1e-12)
+
+    @classmethod
+    def prepare(cls, arguments: Mapping[str, Any], progress: bool = True) -> None:
+        """Build the corpus, train the base and fetch the probes' items, where the cache lacks them.
+
+        Raises:
+            CorpusError: a package cannot be had.
+            MixgymError: the base diverged.
+        """
+        super().prepare(arguments, progress)
+        a = cls.DEFAULTS.updated({k: v for k, v in arguments.items() if k != "render_mode"})
+        spec = a.base_spec(a.training_settings())
+        with reporter(progress) as report:
+            if spec is not None:
+                ensure_base(spec, reporter=report)
+            names = [name for field in a.probes.values() for name in field]
+            report.start(len(names), "reading benchmark items")
+            for name in names:
+                report.doing(f"reading benchmark items: {name}")
+                PROBES[name].items("feedback")
+                report.advance()
+
+    @property
+    def base(self) -> Base | None:
+        """The base checkpoint, trained if the cache has it not; None with `base={"steps": 0}`."""
+        if self._base is None:
+            spec = self.arguments.base_spec(self.settings)
+            self._base = None if spec is None else ensure_base(spec)
+        return self._base
+
+    @property
+    def base_hash(self) -> str:
+        """SHA-256 of the base; "" without."""
+        return self.base.hash if self.base else ""
+
+    @property
+    def probes(self) -> dict[str, tuple[EncodedProbe, ...]]:
+        """The feedback items of each field, encoded."""
+        if self._encoded is None:
+            a = self.arguments
+            self._encoded = {
+                field: tuple(
+                    encode_probe(
+                        PROBES[name],
+                        "feedback",
+                        self.corpus.tokenizer,
+                        self.settings.context,
+                        limit=a.feedback_items,
+                        longest=a.feedback_longest,
+                        choices=False,
+                    )
+                    for name in names
+                )
+                for field, names in a.probes.items()
+            }
+        return self._encoded
+
+    @property
+    def feedback_tokens(self) -> int:
+        """Tokens that one measurement of the feedback pushes through the model."""
+        return sum(probe.evaluated for encoded in self.probes.values() for probe in encoded)
+
+    def _named_groups(self) -> Mapping[str, Sequence[str]]:
+        names = self.corpus.names
+        topics: dict[str, list[str]] = self.corpus.manifest.get("topics", {})
+        own = {
+            field: tuple(
+                name
+                for name in names
+                if name == field or name in {f"{field}_{label}" for label in topics.get(field, ())}
+            )
+            for field in FIELD_NAMES
+        }
+        return {**own, **super()._named_groups()}
+
+    def _set_weights(self, run: TrainingRun) -> None:
+        if self.base is not None:
+            self.base.load_into(run)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start from the base; see `PretrainEnv.reset`. A `"checkpoint"` option replaces it."""
+        self._start_feedback = np.full(2, np.nan)
+        self._start_loss = np.full(2, np.nan)
+        checkpoint = (options or {}).get("checkpoint")
+        self._checkpoint = None if checkpoint is None else str(checkpoint)
+        return super().reset(seed=seed, options=options)
+
+    def _validated(self, signals: Signals, before: Signals | None) -> Signals:
+        from mixgym.probes.measure import score_probe
+
+        signals = super()._validated(signals, before)
+        feedback = np.full(2, np.nan)
+        if not signals.diverged:
+            run = self._active()
+            self._probe_values = {}
+            for row, encoded in enumerate(self.probes.values()):
+                values = [score_probe(run, probe, "reward").log_probability for probe in encoded]
+                feedback[row] = np.mean(values)
+                self._probe_values.update(zip((p.name for p in encoded), values, strict=True))
+        if before is None:
+            self._start_feedback = feedback
+            self._start_loss = self._field_loss(signals)
+            past_mixtures = np.full((WINDOW, self.task.K), np.nan, dtype=np.float32)
+            past_feedback = np.full((WINDOW, 2), np.nan, dtype=np.float32)
+        else:
+            gained = (feedback - self._start_feedback).astype(np.float32)
+            past_mixtures = np.vstack([signals.mixture, before.past_mixtures[:-1]])
+            past_feedback = np.vstack([gained, before.past_feedback[:-1]])
+        return replace(
+            signals,
+            feedback=feedback.astype(np.float32),
+            past_mixtures=past_mixtures,
+            past_feedback=past_feedback,
+        )
+
+    def _field_loss(self, signals: Signals) -> NDArray[np.float64]:
+        """(2,) validation loss of the fields; NaN unless all their domains were measured."""
+        return self._by_field(signals.validation_loss.astype(np.float64))
+
+    def _by_field(self, loss: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array(
+            [
+                float(np.dot(shares[shares > 0], loss[shares > 0])) if shares.any() else np.nan
+                for shares in self.fields
+            ]
+        )
+
+    def _info(self) -> dict[str, Any]:
+        s = self.signals
+        change = self._start_loss - self._field_loss(s)
+        names = [name for probes in self.arguments.probes.values() for name in probes]
+        nothing = float("inf")
+        measured = {name: self._probe_values.get(name, nothing) for name in names}
+        if s.diverged:
+            measured = dict.fromkeys(names, nothing)
+        feedback = [float(x) if np.isfinite(x) else nothing for x in s.feedback]
+        retention, gain = (float(x) if np.isfinite(x) else nothing for x in change)
+        return {
+            **super()._info(),
+            "feedback": dict(zip(FIELD_NAMES, feedback, strict=True)),
+            "probes": measured,
+            "retention": retention,
+            "gain": gain,
+            "source_tokens": int(s.tokens[self.fields[0] > 0].sum()),
+            "base_hash": self.base_hash,
+        }
+
+    def report(self, split: str = "test", windows: int | None = None) -> dict[str, Any]:
+        """Measure for a report, as `PretrainEnv.report`; the `evaluation` account pays.
+
+        Besides its keys: `retention` and `gain` (loss of the starting weights minus that of the
+        run, on the same windows of the source and of the target field, nats per byte),
+        `source_tokens`, and `probes`: every feedback probe's `ProbeResult` on its report items,
+        which feedback never sees, as plain numbers.
+        """
+        from mixgym.probes.measure import measure
+
+        run = self._active()
+        result = super().report(split, windows)
+        windows = self.arguments.report_windows if windows is None else windows
+        loss = self._by_field(np.array(result["domain_loss"]))
+        started = self._by_field(self._starting_loss(split, windows))
+        names = list(dict.fromkeys(n for probes in self.arguments.probes.values() for n in probes))
+        probes = measure(run, names, "report", items=self.arguments.report_items)
+        return {
+            **result,
+            "retention": float(started[0] - loss[0]),
+            "gain": float(started[1] - loss[1]),
+            "source_tokens": self._info()["source_tokens"],
+            "probes": {name: found.to_json() for name, found in probes.items()},
+        }
+
+    def _starting_loss(self, split: str, windows: int) -> NDArray[np.float64]:
+        """(K,) loss of the weights that the episode started from."""
+        from mixgym.lm.checkpoint import load_weights
+        from mixgym.lm.training import TrainingRun
+
+        run = self._active()
+        if self._checkpoint is None and self.base is None:
+            a = self.arguments
+            first = TrainingRun(
+                self.corpus,
+                a.model,
+                total_steps=1,
+                seed=self.run_seed,
+                settings=self.settings,
+                evaluation_seed=a.evaluation_seed,
+            )
+        else:
+            first = run.fork()
+            if self._checkpoint is not None:
+                load_weights(first, self._checkpoint)
+            elif self.base is not None:
+                self.base.load_into(first)
+        first.ledger = run.ledger
+        return first.evaluate(split, windows=windows, account="evaluation")

@@ -1,0 +1,228 @@
+"""Base checkpoints: models pretrained on part of a corpus once, kept, and continued from often."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from mixgym.corpus.cache import cache_root, writing
+from mixgym.corpus.load import load_corpus
+from mixgym.corpus.progress import Reporter
+from mixgym.errors import CheckpointError, MixgymError
+from mixgym.files import read_json, write_json
+from mixgym.lm.models import ModelSpec, model_config
+from mixgym.lm.settings import Settings
+
+if TYPE_CHECKING:
+    from mixgym.corpus import Corpus
+    from mixgym.lm.training import TrainingRun
+
+FORMAT = 1
+"""Raise whenever the same specification gives another base."""
+
+SAVE_EVERY = 100
+"""Optimiser steps between two checkpoints of an unfinished base; part of what it is."""
+
+#: Settings that change nothing but where and how fast, or only what is reported.
+_NOT_IDENTITY = ("threads", "device", "loss_decay", "layers")
+
+
+@dataclass(frozen=True)
+class BaseSpec:
+    """What a base is: a model trained from scratch on the natural mixture of some domains.
+
+    Attributes:
+        corpus, domains, tokenizer: see `load_corpus`.
+        model: see `lm.models.model_config`.
+        steps: optimiser steps.
+        seed: of the run.
+        settings: how it is trained.
+    """
+
+    corpus: str
+    domains: tuple[str, ...]
+    model: ModelSpec
+    steps: int
+    settings: Settings
+    seed: int = 0
+    tokenizer: str = "bytes"
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"base: {name} must be a whole number >= {least}, got {value!r}")
+
+    def load_corpus(self, cache: Path | None = None) -> Corpus:
+        """The text it is trained on."""
+        return load_corpus(self.corpus, tokenizer=self.tokenizer, domains=self.domains, cache=cache)
+
+    def identity(self, corpus: Corpus) -> dict[str, Any]:
+        """Everything that decides the weights, JSON-plain."""
+        settings = asdict(self.settings)
+        config = model_config(self.model, corpus.tokenizer.vocab_size, self.settings.context)
+        plain = {
+            "format": FORMAT,
+            "save_every": SAVE_EVERY,
+            "corpus_hash": corpus.hash,
+            "model": config.to_dict(),
+            "settings": {k: v for k, v in settings.items() if k not in _NOT_IDENTITY},
+            "steps": self.steps,
+            "seed": self.seed,
+        }
+        return json.loads(json.dumps(plain, default=str))
+
+
+@dataclass(frozen=True)
+class Base:
+    """A finished base.
+
+    Attributes:
+        folder: where it is.
+        hash: SHA-256 of its tensors; machines that round otherwise get another.
+        record: `base.json`: identity, losses of the domains (nats per byte), cost.
+        corpus: what it was trained on.
+    """
+
+    folder: Path
+    hash: str
+    record: dict[str, Any]
+    corpus: Corpus
+
+    def load_into(self, run: TrainingRun) -> None:
+        """Give `run` its weights; `CheckpointError` if a file is damaged or the model another."""
+        from mixgym.lm.checkpoint import load_weights
+
+        if run.corpus.tokenizer.hash != self.corpus.tokenizer.hash:
+            raise CheckpointError(
+                f"the base {self.folder} reads tokens of {self.corpus.tokenizer.id}, the run of "
+                f"{run.corpus.tokenizer.id} made on another text: use tokenizer='bytes' or "
+                "'hf:NAME_OR_PATH', which do not depend on the corpus"
+            )
+        load_weights(run, self.folder / "checkpoint", self.corpus)
+
+
+def base_folder(spec: BaseSpec, corpus: Corpus, cache: Path) -> Path:
+    """Where the base of `spec` is, or would be."""
+    text = json.dumps(spec.identity(corpus), sort_keys=True)
+    stem = spec.model if isinstance(spec.model, str) and "/" not in spec.model else "model"
+    return cache / "bases" / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def ensure_base(
+    spec: BaseSpec,
+    cache: str | Path | None = None,
+    reporter: Reporter | None = None,
+    *,
+    rebuild: bool = False,
+) -> Base:
+    """Return the base of `spec`, trained if it is not in the cache.
+
+    Training saves itself every 100 steps: killed, it goes on from there, to the same weights bit
+    for bit. One process trains; others wait for it and use the result.
+
+    Args:
+        spec: what to train.
+        cache: folder of built things; `$MIXGYM_CACHE` or the platform's by default.
+        reporter: told of every step.
+        rebuild: throw away what is there.
+
+    Raises:
+        CorpusError: the corpus cannot be had, or the disk is full.
+        CheckpointError: the kept base is damaged.
+        MixgymError: training diverged.
+    """
+    root = cache_root(cache)
+    corpus = spec.load_corpus(root)
+    folder = base_folder(spec, corpus, root)
+    done = folder / "base.json"
+    report = reporter or Reporter()
+    if rebuild or not done.exists():
+        with writing(root):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.parent / f".{folder.name}.lock")
+            try:
+                lock.acquire(timeout=0.1)
+            except Timeout:
+                report.start(0, f"waiting for another process that trains {folder.name}")
+                lock.acquire()
+            try:
+                if rebuild and folder.exists():
+                    done.unlink(missing_ok=True)
+                    shutil.rmtree(folder)
+                if not done.exists():
+                    _train(spec, corpus, folder, report)
+            finally:
+                lock.release()
+    return _read(folder, corpus)
+
+
+def _read(folder: Path, corpus: Corpus) -> Base:
+    remedy = "delete that folder, or run `mixgym data base --rebuild`, to train it again"
+    try:
+        record = read_json(folder / "base.json")
+        tensors = read_json(folder / "checkpoint" / "run.json")["tensors"]["sha256"]
+        digest = record["hash"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(f"the base in {folder} is damaged ({error}): {remedy}") from error
+    if tensors != digest:
+        raise CheckpointError(f"the base in {folder} does not have the hash it says: {remedy}")
+    return Base(folder, digest, record, corpus)
+
+
+def _train(spec: BaseSpec, corpus: Corpus, folder: Path, report: Reporter) -> None:
+    from mixgym.lm.training import TrainingRun
+
+    corpus.check_window(spec.settings.context + 1)
+    unfinished = folder / "unfinished"
+    report.start(spec.steps, f"pretraining the base {folder.name}")
+    run: TrainingRun | None = None
+    if (unfinished / "run.json").exists():
+        try:
+            run = TrainingRun.load(unfinished, corpus, seed=spec.seed, total_steps=spec.steps)
+            report.advance(run.step)
+        except CheckpointError:
+            shutil.rmtree(unfinished)
+    if run is None:
+        run = TrainingRun(
+            corpus,
+            spec.model,
+            total_steps=spec.steps,
+            seed=spec.seed,
+            settings=spec.settings,
+        )
+    while run.step < spec.steps:
+        steps = min(SAVE_EVERY, spec.steps - run.step)
+        run.advance(corpus.natural, steps)
+        if run.diverged:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise MixgymError(
+                f"the base diverged at step {run.step}: lower its learning rate with "
+                "base={'learning_rate': ...}"
+            )
+        if run.step < spec.steps:
+            run.save(unfinished)
+        report.advance(steps)
+    losses = run.evaluate(windows=64)
+    run.save(folder / "checkpoint")
+    digest = read_json(folder / "checkpoint" / "run.json")["tensors"]["sha256"]
+    write_json(
+        folder / "base.json",
+        {
+            "hash": digest,
+            **spec.identity(corpus),
+            "corpus_spec": corpus.spec,
+            "parameters": run.n_parameters,
+            "validation_loss": dict(zip(corpus.names, losses.tolist(), strict=True)),
+            "natural_loss": float(np.dot(corpus.natural, losses)),
+            "ledger": run.ledger.to_json(),
+        },
+    )
+    shutil.rmtree(unfinished, ignore_errors=True)
