@@ -39,9 +39,9 @@ class MicroContinualEnv(ContinualEnv):
     gain over the base. Probes: MMLU's validation questions and LAMBADA for prose, MATH and GSM8K
     for mathematics; 64 items of each whose answer has at most 96 bytes, answered in text, by byte.
     A window holds 64 bytes, so that of a long question its end is read (see
-    `mixgym.probes.encoding`). Report items are others. Measuring costs
-    about a quarter of what the training does. The paper's exact reward was not found. `progress` (validation loss
-    of both fields) is there too.
+    `mixgym.probes.encoding`). Report items are others. Measuring costs about a quarter of what the
+    training does. The paper's exact reward was not found. `progress` (validation loss of both
+    fields) is there too.
 
     ## Starting State
     The base's weights, the same for every seed; `base={"seed": 1}` is another base. `reset(seed=s)`
