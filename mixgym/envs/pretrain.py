@@ -22,6 +22,7 @@ from mixgym.signals import Signals
 from mixgym.simplex import make_action_map
 
 if TYPE_CHECKING:
+    from mixgym.corpus import Corpus
     from mixgym.ledger import Ledger
     from mixgym.lm.training import TrainingRun
     from mixgym.plotting.history import EpisodeHistory
@@ -49,7 +50,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.render_mode = render_mode
         self.arguments = a = self.DEFAULTS.updated(arguments)
         self.settings = a.training_settings()
-        self.corpus = load_corpus(a.corpus, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit)
+        self.corpus = self._open_corpus()
         if a.corpus_hash is not None and a.corpus_hash != self.corpus.hash:
             raise CorpusError(
                 f"corpus {a.corpus!r} has content hash {self.corpus.hash}, but corpus_hash="
@@ -83,6 +84,10 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.run: TrainingRun | None = None
         self._ended = False
         self._closed = False
+
+    def _open_corpus(self) -> Corpus:
+        a = self.arguments
+        return load_corpus(a.corpus, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit)
 
     def _domains_to_validate(self) -> NDArray[np.int64]:
         if self.arguments.validation == "all":
@@ -133,7 +138,6 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             MixgymError: closed, or an unknown option.
         """
         from mixgym.lm.checkpoint import load_weights
-        from mixgym.lm.training import TrainingRun
 
         if self._closed:
             raise MixgymError("this environment is closed: make a new one")
@@ -143,18 +147,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         options = options or {}
         super().reset(seed=seed)
         self.run_seed = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-        a = self.arguments
         mixture = self.task.mixture(options.get("mixture", "natural"))
-        total_steps = a.decisions * a.steps_per_decision
-        self.run = TrainingRun(
-            self.corpus,
-            a.model,
-            total_steps=total_steps,
-            seed=self.run_seed,
-            settings=self.settings,
-            evaluation_seed=a.evaluation_seed,
-            gradients=self.gradients,
-        )
+        self.run = self._new_run()
         if "checkpoint" in options:
             load_weights(self.run, options["checkpoint"])
         self._noise = np.random.default_rng(np.random.SeedSequence(self.run_seed, spawn_key=(1,)))
@@ -168,6 +162,20 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._last_reward = 0.0
         self.history = self._new_history()
         return self.layout.pack(self.signals, self.task), self._info()
+
+    def _new_run(self) -> TrainingRun:
+        from mixgym.lm.training import TrainingRun
+
+        a = self.arguments
+        return TrainingRun(
+            self.corpus,
+            a.model,
+            total_steps=a.decisions * a.steps_per_decision,
+            seed=self.run_seed,
+            settings=self.settings,
+            evaluation_seed=a.evaluation_seed,
+            gradients=self.gradients,
+        )
 
     def step(
         self, action: NDArray[np.float32]
