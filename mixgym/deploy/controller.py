@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -29,10 +28,9 @@ from mixgym.deploy.requirements import (
     check_model,
 )
 from mixgym.deploy.run import TrainerRun
-from mixgym.envs.arguments import EnvironmentArguments, with_wanted
-from mixgym.envs.observation import ObservationLayout
-from mixgym.envs.task import domain_weights
-from mixgym.errors import CheckpointError, MixgymError, unknown_name
+from mixgym.deploy.settings import environment_arguments, identity, trainer_settings
+from mixgym.deploy.state import capture, restore
+from mixgym.errors import CheckpointError, MixgymError
 from mixgym.ledger import Ledger
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
@@ -41,10 +39,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments
 
     from mixgym.agents import Agent
-
-_VALIDATION_FEATURES = {"validation_loss", "validation_change", "objective_loss"}
-#: Environment arguments that the Trainer decides.
-_TRAINERS = ("decisions", "model", "batch_size", "learning_rate", "warmup_steps", "weight_decay")
 
 
 class MixtureController:
@@ -114,42 +108,14 @@ class MixtureController:
         self.stream = TicketStream()
         self.env: TrainerEnv | None = None
         self._collator = collator
-        self._arguments = self._checked(objective, validation, arguments)
+        given = {**arguments, "objective": objective, "steps_per_decision": steps_per_decision}
+        if validation is not None:
+            given["validation"] = validation
+        self._arguments = environment_arguments(
+            self.corpus, self.agent, {**given, "context": context}
+        )
         self._share: float | None = None
         self.corpus.check_window(context + 1)
-
-    def _checked(
-        self, objective: Any, validation: str | None, arguments: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Return the environment arguments that do not wait for the Trainer."""
-        for name in arguments:
-            if name in _TRAINERS:
-                raise unknown_name(
-                    "argument of MixtureController (the Trainer's arguments have it)",
-                    name,
-                    ["groups", "observation", "reward", "gradients", "evaluation_windows", "layers"],
-                )
-        result = with_wanted(arguments, self.agent.env_arguments)
-        if self.agent.action_map is not None:
-            result["action_map"] = self.agent.action_map
-        if validation is None:
-            asked = "observation" in result and _reads_validation(result["observation"])
-            validation = "objective" if asked else "reward"
-        spec = self.corpus.spec
-        result |= {
-            "corpus": spec["name"],
-            "tokenizer": spec["tokenizer"],
-            "domains": spec["domains"],
-            "limit": spec["limit"],
-            "objective": objective,
-            "validation": validation,
-            "steps_per_decision": self.steps_per_decision,
-            "context": self.context,
-        }
-        checked = TrainerEnv.DEFAULTS.updated(result)
-        checked.training_settings()
-        domain_weights(objective, self.corpus.names, checked.groups or {}, "objective")
-        return result
 
     # --- what the Trainer is given --------------------------------------------------------------
 
@@ -237,7 +203,7 @@ class MixtureController:
         if run is None:
             raise MixgymError(
                 "the controller has not started: give the Trainer callbacks="
-                "[MixtureCallback(controller)] (**controller.trainer_arguments(args) has it) and train"
+                "[MixtureCallback(controller)] (**controller.trainer_arguments(args)) and train"
             )
         return run
 
@@ -302,7 +268,15 @@ class MixtureController:
         self._share = None
         if env.gradients is not None:
             self._share = float(args.world_size if args.average_tokens_across_devices else 1)
-        self._identity = self._identify(env, args, max_steps)
+        self._identity = {
+            "corpus_hash": self.corpus.hash,
+            "agent": self.agent.name,
+            "seed": self.seed,
+            "max_steps": max_steps,
+            "gradient_accumulation_steps": accumulation,
+            "processes": ranks.world,
+            **identity(env),
+        }
         if saved is not None:
             checkpoint.check_identity(saved, self._identity)
         self.env = env
@@ -312,23 +286,6 @@ class MixtureController:
             self._decide()
         else:
             self._go_on(saved, replay)
-
-    def _identify(
-        self, env: TrainerEnv, args: TrainingArguments, max_steps: int
-    ) -> dict[str, Any]:
-        left_out = ("model", "training", "corpus", "tokenizer", "limit", "corpus_hash")
-        arguments = {k: v for k, v in asdict(env.arguments).items() if k not in left_out}
-        return {
-            "corpus_hash": self.corpus.hash,
-            "agent": self.agent.name,
-            "seed": self.seed,
-            "context": self.context,
-            "max_steps": max_steps,
-            "sequences_per_step": env.settings.batch_size,
-            "gradient_accumulation_steps": args.gradient_accumulation_steps,
-            "processes": args.world_size,
-            **arguments,
-        }
 
     def _decide(self) -> None:
         env, run = self._environment(), self.run
@@ -350,7 +307,7 @@ class MixtureController:
         if step == self.steps_per_decision * decisions and step < run.total_steps:
             decisions += 1  # the next one was made before the checkpoint was written
         self._decision_end = min(decisions * self.steps_per_decision, run.total_steps)
-        run.go_on(saved.run, saved.tensors, self._decision_end)
+        restore(run, saved.run, saved.tensors, self._decision_end)
 
     def step_done(self) -> None:
         """Count an optimiser step; at the end of a decision look at it and make the next one."""
@@ -390,42 +347,15 @@ class MixtureController:
         Raises:
             CheckpointError: the Trainer made no such folder.
         """
-        scalars, tensors = self.run.capture()
+        scalars, tensors = capture(self.run)
         if not write:
             return
         if not folder.is_dir():
             raise CheckpointError(f"the Trainer saved no checkpoint in {folder}")
         target = folder / checkpoint.FOLDER
-        saved = checkpoint.SavedControl(
-            target, self._identity, self.run.mark(), scalars, tensors
-        )
+        saved = checkpoint.SavedControl(target, self._identity, self.run.mark(), scalars, tensors)
         checkpoint.write_control(saved, self.agent.save)
 
     def _environment(self) -> TrainerEnv:
         assert self.env is not None
         return self.env
-
-
-def trainer_settings(args: TrainingArguments, max_steps: int) -> dict[str, Any]:
-    """Return a Trainer's arguments as those of `lm.settings.Settings`.
-
-    `batch_size` is what the run needs; the rest is for agents that train proxies.
-    """
-    defaults = EnvironmentArguments().training_settings()
-    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return {
-        "batch_size": batch,
-        "learning_rate": args.learning_rate or defaults.learning_rate,
-        "warmup_steps": args.get_warmup_steps(max_steps),
-        "weight_decay": args.weight_decay,
-        "betas": (args.adam_beta1, args.adam_beta2),
-        "clip": args.max_grad_norm or defaults.clip,
-        "precision": "bf16" if args.bf16 else "fp32",
-        "threads": torch.get_num_threads(),
-        "device": str(args.device) if args.device.type in ("cpu", "cuda") else "cpu",
-    }
-
-
-def _reads_validation(observation: Any) -> bool:
-    layout = ObservationLayout.build(observation, (), ())
-    return bool(_VALIDATION_FEATURES & {*layout.domain_features, *layout.scalar_features})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class TrainerSetup:
     model: PreTrainedModel
     total_steps: int
     accumulation: int = 1
-    ranks: Ranks = Ranks()
+    ranks: Ranks = field(default_factory=Ranks)
     replay: Journal | None = None
 
 

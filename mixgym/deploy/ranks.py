@@ -21,7 +21,7 @@ class Ranks:
 
     rank: int = 0
     world: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device | str = "cpu"
 
     def gather(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return (world, ...) tensors of one shape, on the CPU; the same on all processes."""

@@ -21,7 +21,6 @@ from mixgym.lm.evaluation import EvaluationWindows
 from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
 from mixgym.lm.models import signal_layers
 from mixgym.lm.settings import GradientSettings, Settings
-from mixgym.lm.state import nan_to_none
 from mixgym.lm.stream import Batch, MixtureStream
 from mixgym.lm.training import TrainingRun
 from mixgym.signals import Signals
@@ -275,13 +274,17 @@ class TrainerRun(TrainingRun):
         Trainer's own logging, saving and evaluation are not.
         """
         tokens = steps * self.settings.batch_size * self.settings.context
-        apart = self._seconds_apart() - self._apart
         self.ledger.charge(
             "train",
             tokens=tokens,
             flops=6.0 * self.n_parameters * tokens,
-            seconds=time.perf_counter() - self._started - apart,
+            seconds=self.elapsed(),
         )
+
+    def elapsed(self) -> float:
+        """Seconds since `begin`, without those that are on other accounts already."""
+        apart = self._seconds_apart() - self._apart
+        return time.perf_counter() - self._started - apart
 
     def _add_up_gradients(self) -> None:
         gradients = self._gradients
@@ -324,87 +327,13 @@ class TrainerRun(TrainingRun):
             self.journal.losses.append(result.copy())
         return result
 
-    # --- saving ---------------------------------------------------------------------------------
-
     def mark(self) -> dict[str, Any]:
         """What tells this moment of this run from others, JSON-plain; no process waits for it."""
         return {"step": self.step, "mixture": self._mixture.tolist(), **self.stream.state_dict()}
 
-    def capture(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Return the run's state between two steps: JSON-plain values and tensors.
-
-        With several processes all must call it; what they hold of the decision is put together.
-        """
-        recorded = self.gathered()
-        tensors = {f"before.{i}": old for i, old in enumerate(self._weights_before)}
-        if recorded:
-            tensors["losses"] = torch.stack([losses for _, losses in recorded])
-            tensors["domains"] = torch.from_numpy(np.stack([domains for domains, _ in recorded]))
-        if self._gradients is not None:
-            sums = [total.clone() for total in self._gradients.sums]
-            counts = torch.from_numpy(self._gradients.counts.copy())
-            for i, total in enumerate([*sums, counts]):
-                self.ranks.add(total)
-                tensors[f"gradients.{i}"] = total
-        scalars = {
-            "step": self.step,
-            "decision": self.decision,
-            "diverged": self.diverged,
-            "learning_rate": nan_to_none(np.array([self.learning_rate]))[0],
-            "train_loss": nan_to_none(self._train_loss),
-            "loss_before": nan_to_none(self._loss_before),
-            "last_seen": self._last_seen.tolist(),
-            "mixture": self._mixture.tolist(),
-            "norms": self._norms.tolist(),
-            "drawn_before": self._drawn_before.tolist(),
-            "stream": self.stream.state_dict(),
-            "ledger": self.ledger.to_json(),
-            "journal": self.journal.to_json(),
-        }
-        return scalars, {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-
-    def go_on(
-        self, scalars: dict[str, Any], tensors: dict[str, torch.Tensor], decision_end: int
-    ) -> None:
-        """End the replay and go on exactly where `capture` was taken.
-
-        Args:
-            scalars, tensors: of `capture`; the journal among them is the one replayed.
-            decision_end: optimiser step at which the decision under way ends.
-        """
+    def go_on(self) -> None:
+        """End the replay; what the run holds has been restored (`deploy.state`)."""
         self._replay = None
-        self.step, self.decision = scalars["step"], scalars["decision"]
-        self.diverged = scalars["diverged"]
-        rate = scalars["learning_rate"]
-        self.learning_rate = float("nan") if rate is None else rate
-        self._train_loss = np.array(scalars["train_loss"], dtype=np.float64)
-        self._last_seen = np.array(scalars["last_seen"], dtype=np.int64)
-        self._norms = np.array(scalars["norms"], dtype=np.float64)
-        self.stream.load_state_dict(scalars["stream"])
-        self.ledger = Ledger.from_json(scalars["ledger"])
-        mixture = np.array(scalars["mixture"], dtype=np.float64)
-        self.begin(mixture, decision_end - self.step)
-        self._loss_before = np.array(scalars["loss_before"], dtype=np.float64)
-        self._drawn_before = np.array(scalars["drawn_before"], dtype=np.int64)
-        for i, (_, parameter) in enumerate(self._layers):
-            self._weights_before[i] = tensors[f"before.{i}"].to(parameter.device)
-        if "losses" in tensors:
-            self._recorded = [
-                self._own_part(domains.numpy(), losses)
-                for domains, losses in zip(tensors["domains"], tensors["losses"], strict=True)
-            ]
-        if self._gradients is not None and self.ranks.rank == 0:
-            saved = [value for name, value in sorted_by_number(tensors, "gradients")]
-            for total, value in zip(self._gradients.sums, saved, strict=False):
-                total.copy_(value)
-            self._gradients.counts[:] = saved[-1].numpy()
-
-    def _own_part(
-        self, domains: NDArray[np.int64], losses: torch.Tensor
-    ) -> tuple[NDArray[np.int64], torch.Tensor]:
-        micro = losses.view(self.accumulation, self.ranks.world, -1)[:, self.ranks.rank]
-        device = next(self.model.parameters()).device
-        return domains.reshape(self.accumulation, -1), micro.to(device)
 
     def fork(self) -> TrainingRun:
         """Raise `MixgymError`: the weights are the Trainer's."""
@@ -412,11 +341,3 @@ class TrainerRun(TrainingRun):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingRun:
         return self.fork()
-
-
-def sorted_by_number(
-    tensors: dict[str, torch.Tensor], prefix: str
-) -> list[tuple[int, torch.Tensor]]:
-    """Return the tensors named `prefix.<number>` by their number."""
-    found = [(int(k.partition(".")[2]), v) for k, v in tensors.items() if k.startswith(f"{prefix}.")]
-    return sorted(found, key=lambda item: item[0])
