@@ -8,8 +8,11 @@ import numpy as np
 import torch
 
 from mixgym.deploy.run import TrainerRun
+from mixgym.errors import CheckpointError
 from mixgym.ledger import Ledger
 from mixgym.lm.state import nan_to_none
+
+_SAMPLES = 8
 
 
 def capture(run: TrainerRun) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -42,6 +45,7 @@ def capture(run: TrainerRun) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         "stream": run.stream.state_dict(),
         "ledger": run.ledger.to_json(),
         "journal": run.journal.to_json(),
+        "weights": _samples(run.model),
     }
     return scalars, {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
 
@@ -55,7 +59,11 @@ def restore(
         run: a run of the same corpus, settings and number of processes.
         scalars, tensors: of `capture`.
         end: optimiser step at which the decision under way ends.
+
+    Raises:
+        CheckpointError: the Trainer did not restore the weights.
     """
+    _check_weights(run.model, scalars["weights"])
     run.step, run.decision = scalars["step"], scalars["decision"]
     run.diverged = scalars["diverged"]
     rate = scalars["learning_rate"]
@@ -88,3 +96,24 @@ def _gradient_sums(run: TrainerRun) -> list[torch.Tensor]:
     if gradients is None:
         return []
     return [*gradients.sums, torch.from_numpy(gradients.counts)]  # shares the counts' memory
+
+
+def _samples(model: torch.nn.Module) -> dict[str, list[float]]:
+    """A few entries of every parameter, spread evenly."""
+    return {
+        name: parameter.detach().flatten()[:: max(1, parameter.numel() // _SAMPLES)].tolist()
+        for name, parameter in model.named_parameters()
+    }
+
+
+def _check_weights(model: torch.nn.Module, saved: dict[str, list[float]]) -> None:
+    # transformers 5 writes some architectures' weights under older names (GPT-NeoX's lm_head as
+    # embed_out), which the Trainer then does not find again: it warns and trains on.
+    ours = _samples(model)
+    wrong = [name for name in {**saved, **ours} if saved.get(name) != ours.get(name)]
+    if wrong:
+        raise CheckpointError(
+            f"the Trainer did not restore the weights of {', '.join(wrong[:3])}"
+            f"{' and others' if len(wrong) > 3 else ''}: build the model by from_pretrained("
+            "CHECKPOINT) before you resume, which knows their names in the file"
+        )

@@ -13,7 +13,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArgu
 
 from mixgym.corpus import Corpus
 from mixgym.deploy import MixtureController
-from mixgym.lm.settings import gpt_neox
 from mixgym.lm.threads import private_rng
 
 CONTEXT = 15
@@ -21,9 +20,17 @@ CONTEXT = 15
 
 @pytest.fixture(scope="session")
 def untrained(two_domains: Corpus) -> torch.nn.Module:
-    vocabulary = two_domains.tokenizer.vocab_size
-    arguments = {**gpt_neox(16, 2, 2), "vocab_size": vocabulary, "max_position_embeddings": 16}
-    config = AutoConfig.for_model(**{**arguments, "hidden_dropout": 0.1})
+    config = AutoConfig.for_model(
+        "llama",
+        vocab_size=two_domains.tokenizer.vocab_size,
+        max_position_embeddings=CONTEXT + 1,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        attention_dropout=0.1,
+        use_cache=False,
+    )
     with private_rng(7):
         return AutoModelForCausalLM.from_config(config)
 
@@ -31,6 +38,17 @@ def untrained(two_domains: Corpus) -> torch.nn.Module:
 @pytest.fixture
 def model(untrained: torch.nn.Module) -> torch.nn.Module:
     return copy.deepcopy(untrained)
+
+
+@pytest.fixture
+def without_dropout() -> Callable[[torch.nn.Module], torch.nn.Module]:
+    def change(model: torch.nn.Module) -> torch.nn.Module:
+        for module in model.modules():
+            if hasattr(module, "attention_dropout"):
+                module.attention_dropout = 0.0
+        return model
+
+    return change
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_a_loader_may_run_ahead_without_drawing() -> None:
     def collate(tickets: list[Ticket]) -> LazyBatch:
         def draw(device: torch.device | None) -> dict[str, torch.Tensor]:
             drawn.append(len(tickets))
-            return {}
+            return {key: torch.zeros(1) for key in LazyBatch.KEYS}
 
         return LazyBatch(draw)
 
