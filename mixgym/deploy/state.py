@@ -19,7 +19,9 @@ def capture(run: TrainerRun) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Return the state of `run`; model and optimiser are the Trainer's to save.
 
     With several processes all must call it; what they hold of the decision under way is put
-    together.
+    together. Sums of gradients are added up now rather than at its end: a run of several processes
+    with gradient signals that was saved amid a decision has them, after resuming, but for
+    rounding; everything else, and every run of one process, goes on bit for bit.
     """
     recorded = run.gathered()
     tensors = {f"before.{i}": old for i, old in enumerate(run._weights_before)}

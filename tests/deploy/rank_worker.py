@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-import torch
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
 
 from mixgym.corpus import load_corpus
@@ -14,8 +14,8 @@ from mixgym.deploy import MixtureController
 from mixgym.lm.threads import private_rng
 
 
-def main(out: Path, rank: int, resume: bool) -> None:
-    torch.set_num_threads(1)
+def run(out: Path, batch: int, resume: bool = False) -> dict[str, Any]:
+    """Train four steps, or the last of them, and return everything that was seen."""
     corpus = load_corpus("nano8", domains=["recipes", "python"])
     config = AutoConfig.for_model(
         "llama",
@@ -31,7 +31,7 @@ def main(out: Path, rank: int, resume: bool) -> None:
         model = AutoModelForCausalLM.from_config(config)
     controller = MixtureController(
         corpus,
-        "dga",
+        "odm-exp3",
         2,
         context=15,
         validation="all",
@@ -41,7 +41,7 @@ def main(out: Path, rank: int, resume: bool) -> None:
     args = TrainingArguments(
         output_dir=str(out / "trainer"),
         max_steps=4,
-        per_device_train_batch_size=4 if rank >= 0 else 8,
+        per_device_train_batch_size=batch,
         gradient_accumulation_steps=2,
         learning_rate=1e-2,
         save_steps=3,
@@ -53,13 +53,12 @@ def main(out: Path, rank: int, resume: bool) -> None:
     trainer = Trainer(model, **controller.trainer_arguments(args))
     trainer.train(resume_from_checkpoint=str(out / "trainer/checkpoint-3") if resume else None)
     seen = controller.journal.to_json()
-    seen["weights"] = [p.flatten()[:5].tolist() for p in model.parameters()]
+    seen["weights"] = [p.flatten().tolist() for p in model.parameters()]
     seen["tokens"] = {k: a.tokens for k, a in controller.ledger.accounts.items()}
-    name = f"{'resumed' if resume else 'whole'}-{rank}.json"
-    (out / name).write_text(json.dumps(seen))
+    return seen
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), False)
-    if int(sys.argv[2]) >= 0:
-        main(Path(sys.argv[1]), int(sys.argv[2]), True)
+    folder, name = Path(sys.argv[1]), sys.argv[2]
+    results = [run(folder, 4), run(folder, 4, resume=True)]
+    (folder / name).write_text(json.dumps(results))

@@ -26,7 +26,7 @@ Train = Callable[..., Trainer]
 GIVEN = {
     "static": "static:{mixture: {recipes: 0.3, python: 0.7}}",
     "temperature": "temperature:{T: 2}",
-    "schedule": "schedule:{schedule: [[0, natural], [0.5, uniform]]}",
+    "schedule": "schedule:{start: natural, end: uniform}",
     "doremi": "doremi:{steps: 2}",
     "doge": "doge:{steps: 2}",
     "acodm": "acodm:{reward: progress, updates_per_decision: 1, width: 8, network: tokens}",
