@@ -19,7 +19,7 @@ from mixgym.deploy.agents import resolve_agent
 from mixgym.deploy.batches import LazyBatch, Ticket, TicketStream
 from mixgym.deploy.environment import TrainerEnv, TrainerSetup
 from mixgym.deploy.journal import Journal
-from mixgym.deploy.losses import causal_lm_loss
+from mixgym.deploy.losses import causal_lm_loss, sequence_losses
 from mixgym.deploy.ranks import Ranks
 from mixgym.deploy.requirements import (
     check_arguments,
@@ -176,12 +176,12 @@ class MixtureController:
                 "function would leave out: set output_router_logits=False in its configuration"
             )
         logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
-        loss, losses = causal_lm_loss(logits, labels, num_items_in_batch)
+        loss, log_p = causal_lm_loss(logits, labels, num_items_in_batch)
         if logits.requires_grad:
             share = None
             if self._share is not None and num_items_in_batch is not None:
                 share = self._share * self.context / float(num_items_in_batch)
-            self.run.note(losses, share)
+            self.run.note(sequence_losses(log_p, labels), share)
         return loss
 
     # --- what can be read -----------------------------------------------------------------------
