@@ -73,7 +73,8 @@ class MixtureCallback(TrainerCallback, ExportableState):
         if state.global_step == 0:
             controller.start(args, state.max_steps, kwargs["model"])
             return
-        stored = (state.stateful_callbacks or {}).get(type(self).__name__)
+        callbacks: Any = state.stateful_callbacks or {}
+        stored = callbacks.get(type(self).__name__)
         mark = stored["attributes"].get("mark") if isinstance(stored, dict) else None
         if mark is None:
             raise CheckpointError(

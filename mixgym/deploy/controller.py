@@ -131,8 +131,9 @@ class MixtureController:
         from mixgym.deploy.callback import MixtureCallback
 
         args = copy.copy(args)
-        args.accelerator_config = copy.copy(args.accelerator_config)
-        args.accelerator_config.dispatch_batches = False
+        config: Any = copy.copy(args.accelerator_config)
+        config.dispatch_batches = False
+        args.accelerator_config = config
         check_arguments(args)
         return {
             "args": args,

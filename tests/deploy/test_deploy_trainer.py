@@ -167,9 +167,10 @@ def test_observation_is_the_environments(
     config = AutoConfig.for_model(**{**config, "max_position_embeddings": 16})
     ours = AutoModelForCausalLM.from_config(config)
     ours.load_state_dict(theirs.state_dict())
+    alternating: Any = MixerAgent(Alternating())
     controller = MixtureController(
         two_domains,
-        MixerAgent(Alternating()),
+        alternating,
         2,
         context=15,
         seed=5,
@@ -179,6 +180,7 @@ def test_observation_is_the_environments(
     )
     args = arguments(learning_rate=1e-12, max_steps=4, gradient_accumulation_steps=2)
     train(ours, args, controller)
+    expected, reward = np.zeros(0), 0.0
     for action in controller.journal.actions:
         expected, reward, _, _, _ = env.step(action)
     assert controller.env is not None
