@@ -23,6 +23,7 @@ from mixgym.signals import Signals
 from mixgym.simplex import make_action_map
 
 if TYPE_CHECKING:
+    from mixgym.corpus import Corpus
     from mixgym.ledger import Ledger
     from mixgym.lm.training import TrainingRun
     from mixgym.plotting.history import EpisodeHistory
@@ -66,9 +67,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.render_mode = render_mode
         self.arguments = a = self.DEFAULTS.updated(arguments)
         self.settings = a.training_settings()
-        self.corpus = load_corpus(
-            a.corpus_name, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit
-        )
+        self.corpus = self._open_corpus()
         if a.corpus_hash is not None and a.corpus_hash != self.corpus.hash:
             raise CorpusError(
                 f"corpus {a.corpus!r} has content hash {self.corpus.hash}, but corpus_hash="
@@ -116,6 +115,10 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     def _set_weights(self, run: TrainingRun) -> None:
         """Give a new run its starting weights; those it was initialised with are right here."""
+
+    def _open_corpus(self) -> Corpus:
+        a = self.arguments
+        return load_corpus(a.corpus_name, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit)
 
     def _domains_to_validate(self) -> NDArray[np.int64]:
         if self.arguments.validation == "all":
@@ -166,7 +169,6 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             MixgymError: closed, or an unknown option.
         """
         from mixgym.lm.checkpoint import load_weights
-        from mixgym.lm.training import TrainingRun
 
         if self._closed:
             raise MixgymError("this environment is closed: make a new one")
@@ -176,19 +178,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         options = options or {}
         super().reset(seed=seed)
         self.run_seed = int(self.np_random.integers(2**31)) if seed is None else int(seed)
-        a = self.arguments
         mixture = self.task.mixture(options.get("mixture", "natural"))
-        total_steps = a.decisions * a.steps_per_decision
-        self.run = TrainingRun(
-            self.corpus,
-            a.model,
-            total_steps=total_steps,
-            seed=self.run_seed,
-            settings=self.settings,
-            evaluation_seed=a.evaluation_seed,
-            gradients=self.gradients,
-            text_sequences=self._text_sequences,
-        )
+        self.run = self._new_run()
         if "checkpoint" in options:
             load_weights(self.run, options["checkpoint"])
         else:
@@ -204,6 +195,21 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self._last_reward = 0.0
         self.history = self._new_history()
         return self.layout.pack(self.signals, self.task), self._info()
+
+    def _new_run(self) -> TrainingRun:
+        from mixgym.lm.training import TrainingRun
+
+        a = self.arguments
+        return TrainingRun(
+            self.corpus,
+            a.model,
+            total_steps=a.decisions * a.steps_per_decision,
+            seed=self.run_seed,
+            settings=self.settings,
+            evaluation_seed=a.evaluation_seed,
+            gradients=self.gradients,
+            text_sequences=self._text_sequences,
+        )
 
     def step(
         self, action: NDArray[np.float32]

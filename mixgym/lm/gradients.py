@@ -206,6 +206,11 @@ class DomainGradients:
                 a, b = a.flatten(0, 1).T, b.flatten(0, 1)
                 total.addmm_(a, b) if a.dtype == total.dtype else total.add_(a @ b)
 
+    @property
+    def sums(self) -> list[torch.Tensor]:
+        """What is summed over sequences, beside `counts`: to be saved, or added to in place."""
+        return [*self._sums, self._square_sums]
+
     def means(self) -> list[torch.Tensor]:
         """Each matrix's (K, rows, columns) gradients g_d, float32; NaN for a domain without any."""
         counts = torch.from_numpy(np.where(self.counts > 0, self.counts, np.nan))

@@ -1,0 +1,223 @@
+"""Overhead of mixgym.deploy: the Trainer with a MixtureController against the same Trainer without.
+
+    python benchmarks/deploy_overhead.py                       # both presets, a few minutes
+    python benchmarks/deploy_overhead.py --models micro --agents ado 'temperature:{T: 3}'
+
+Two Trainers with equal models and arguments train in one process and take turns, step by step:
+load on a machine comes and goes within seconds, and hits both alike. The plain one reads its
+windows, drawn beforehand by the natural mixture, from a list. The time of a step is everything
+between the ends of two steps: fetching the batch, forward, backward, optimiser, callbacks and, at
+the end of a decision, the agent. Validation losses, which an agent may ask for on top, are on the
+ledger's account `reward` and left out.
+
+Columns of the CSV, a row for each model and agent:
+  ms_per_step, plain_ms_per_step   mean milliseconds of a step
+  ratio                            their quotient; at most 1.01 is the target
+  median_ratio, lower_quartile, upper_quartile   of the quotients of whole decisions
+  cpu_ratio                        quotient of the threads' processor time; steady on a busy machine
+
+Run it on an otherwise idle machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import csv
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+LIMIT = 1.01
+OUT = Path(__file__).parent / "results" / "deploy"
+FIELDS = (
+    *("model", "agent", "steps", "steps_per_decision", "ms_per_step", "plain_ms_per_step"),
+    *("ratio", "median_ratio", "lower_quartile", "upper_quartile", "cpu_ratio"),
+)
+
+
+@dataclass
+class Turn:
+    """One of two threads' turns; `seconds`, and those of the processor, of every step it took."""
+
+    mine: threading.Event = field(default_factory=threading.Event)
+    other: Turn | None = None
+    seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    started: tuple[float, float] = (0.0, 0.0)
+
+    def begin(self) -> None:
+        """Wait for this thread's turn."""
+        self.mine.wait()
+        self.mine.clear()
+        self.started = time.perf_counter(), time.thread_time()
+
+    def end(self, apart: float = 0.0) -> None:
+        """Note the step, less the seconds `apart`, and let the other go."""
+        self.seconds.append(time.perf_counter() - self.started[0] - apart)
+        self.processor.append(time.thread_time() - self.started[1] - apart)
+        assert self.other is not None
+        self.other.mine.set()
+
+
+def turn_callback(turn: Turn, controller: Any) -> Any:
+    """Return a callback, to come last, that hands over at the end of every step."""
+    from transformers import TrainerCallback
+
+    class TakeTurns(TrainerCallback):
+        paid = 0.0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            turn.begin()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            paid = controller.ledger.accounts["reward"].seconds if controller else 0.0
+            turn.end(paid - self.paid)
+            self.paid = paid
+            if state.global_step < state.max_steps:
+                turn.begin()
+
+    return TakeTurns()
+
+
+class Windows:
+    """Windows drawn beforehand."""
+
+    def __init__(self, tokens: Any) -> None:
+        self.tokens = tokens
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"input_ids": self.tokens[index], "labels": self.tokens[index]}
+
+
+def measure(
+    preset: str, agent: str, decisions: int, steps_per_decision: int, folder: str
+) -> dict[str, Any]:
+    """Train both, in turns, and compare their steps; the first decision is not counted."""
+    import numpy as np
+    import torch
+    from transformers import Trainer, TrainingArguments
+
+    from mixgym.corpus import load_corpus
+    from mixgym.deploy import MixtureController
+    from mixgym.lm.models import build_model, model_config
+    from mixgym.lm.settings import PRESETS
+    from mixgym.lm.stream import MixtureStream
+
+    corpus = load_corpus("nano8")
+    settings = PRESETS[preset].settings
+    config = model_config(preset, corpus.tokenizer.vocab_size, settings.context + 1)
+    model = build_model(preset, config, 0)
+    steps = (decisions + 1) * steps_per_decision
+    args = TrainingArguments(
+        output_dir=folder,
+        max_steps=steps,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        train_sampling_strategy="sequential",
+        accelerator_config={"dispatch_batches": False},
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+    )
+    stream = MixtureStream(corpus, settings.batch_size, settings.context, 0)
+    windows = np.concatenate([b.tokens for b in stream.batches(corpus.natural, steps)])
+    controller = MixtureController(corpus, agent, steps_per_decision, context=settings.context)
+    ours, plain = Turn(), Turn()
+    ours.other, plain.other = plain, ours
+    given = controller.trainer_arguments(args)
+    given["callbacks"].append(turn_callback(ours, controller))
+    dataset: Any = Windows(torch.from_numpy(windows))
+    trainers = [
+        Trainer(copy.deepcopy(model), **given),
+        Trainer(model, args, train_dataset=dataset, callbacks=[turn_callback(plain, None)]),
+    ]
+    threads = [threading.Thread(target=trainer.train, daemon=True) for trainer in trainers]
+    for thread in threads:
+        thread.start()
+    ours.mine.set()
+    while any(thread.is_alive() for thread in threads):
+        for thread in threads:
+            thread.join(1.0)
+        if sum(thread.is_alive() for thread in threads) == 1 and len(ours.seconds) < steps:
+            raise SystemExit("a Trainer failed; see above")
+    cpu = sum(ours.processor[steps_per_decision:]) / sum(plain.processor[steps_per_decision:])
+    return {**compare(ours.seconds, plain.seconds, steps_per_decision), "cpu_ratio": cpu}
+
+
+def compare(ours: list[float], plain: list[float], per_decision: int) -> dict[str, Any]:
+    """Return the figures of two lists of step times, without the first decision's."""
+    a, b = ours[per_decision:], plain[per_decision:]
+    ratios = [
+        sum(a[i : i + per_decision]) / sum(b[i : i + per_decision])
+        for i in range(0, len(a), per_decision)
+    ]
+    low, _, high = quantiles(ratios, n=4)
+    return {
+        "ms_per_step": 1000 * sum(a) / len(a),
+        "plain_ms_per_step": 1000 * sum(b) / len(b),
+        "ratio": sum(a) / sum(b),
+        "median_ratio": median(ratios),
+        "lower_quartile": low,
+        "upper_quartile": high,
+        "steps": len(a),
+        "steps_per_decision": per_decision,
+    }
+
+
+def main() -> None:
+    """Measure, print against the target, write deploy_overhead.csv."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", nargs="*", default=["nano", "micro"], help="presets")
+    parser.add_argument(
+        "--agents",
+        nargs="*",
+        default=["natural", "odm-smoothed"],
+        help="agents as on mixgym's command line, or folders of saved policies",
+    )
+    parser.add_argument("--decisions", type=int, default=40, help="that are counted; at least 2")
+    parser.add_argument("--steps-per-decision", type=int, default=20)
+    parser.add_argument("--out", type=Path, default=OUT)
+    options = parser.parse_args()
+    if options.decisions < 2 or options.steps_per_decision < 1:
+        parser.error("--decisions must be at least 2 and --steps-per-decision at least 1")
+    import torch
+
+    torch.set_num_threads(1)
+    rows = []
+    for model in options.models:
+        for agent in options.agents:
+            with tempfile.TemporaryDirectory() as folder:
+                figures = measure(
+                    model, agent, options.decisions, options.steps_per_decision, folder
+                )
+            rows.append({"model": model, "agent": agent, **figures})
+            verdict = "holds" if figures["ratio"] <= LIMIT else "MISSED"
+            print(
+                f"{verdict:7} {model} {agent}: {figures['ratio']:.4f} (<= {LIMIT:g}), median "
+                f"{figures['median_ratio']:.4f}, processor {figures['cpu_ratio']:.4f}, "
+                f"{figures['ms_per_step']:.2f} ms against "
+                f"{figures['plain_ms_per_step']:.2f}",
+                flush=True,
+            )
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (options.out / "deploy_overhead.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""One process of a data-parallel run: RANK, WORLD_SIZE and so on are set; writes what it saw."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
+
+from mixgym.corpus import load_corpus
+from mixgym.deploy import MixtureController
+from mixgym.lm.threads import private_rng
+
+
+def run(out: Path, batch: int, resume: bool = False) -> dict[str, Any]:
+    """Train four steps, or the last of them, and return everything that was seen."""
+    corpus = load_corpus("nano8", domains=["recipes", "python"])
+    config = AutoConfig.for_model(
+        "llama",
+        vocab_size=256,
+        max_position_embeddings=16,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        use_cache=False,
+    )
+    with private_rng(7):
+        model = AutoModelForCausalLM.from_config(config)
+    controller = MixtureController(
+        corpus,
+        "odm-exp3",
+        2,
+        context=15,
+        validation="all",
+        evaluation_windows=2,
+        gradients={"kinds": ["objective"], "windows": 2},
+    )
+    args = TrainingArguments(
+        output_dir=str(out / "trainer"),
+        max_steps=4,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=2,
+        learning_rate=1e-2,
+        save_steps=3,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=True,
+        dataloader_pin_memory=False,
+    )
+    trainer = Trainer(model, **controller.trainer_arguments(args))
+    trainer.train(resume_from_checkpoint=str(out / "trainer/checkpoint-3") if resume else None)
+    seen = controller.journal.to_json()
+    seen["weights"] = [p.flatten().tolist() for p in model.parameters()]
+    seen["tokens"] = {k: a.tokens for k, a in controller.ledger.accounts.items()}
+    return seen
+
+
+if __name__ == "__main__":
+    folder, name = Path(sys.argv[1]), sys.argv[2]
+    results = [run(folder, 4), run(folder, 4, resume=True)]
+    (folder / name).write_text(json.dumps(results))
