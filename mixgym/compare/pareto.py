@@ -35,7 +35,7 @@ def pareto_front(points: ArrayLike) -> NDArray[np.bool_]:
     values = _points(points)
     least = (values[:, None, :] >= values[None, :, :]).all(axis=2)
     more = (values[:, None, :] > values[None, :, :]).any(axis=2)
-    return ~(least & more).any(axis=0)
+    return np.logical_not((least & more).any(axis=0))
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mixgym.lm.training import TrainingRun
 
 try:
-    from lm_eval.api.model import LM
+    from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
 except ImportError as error:
     raise missing_extra("lm-eval", "lm-eval", "the lm-eval adapter") from error
 
@@ -144,8 +144,8 @@ def evaluate_with_harness(
     Raises:
         MixgymError: a task that samples, or that the harness does not know.
     """
-    from lm_eval.evaluator import simple_evaluate
-    from lm_eval.tasks import TaskManager
+    from lm_eval.evaluator import simple_evaluate  # pyright: ignore[reportMissingImports]
+    from lm_eval.tasks import TaskManager  # pyright: ignore[reportMissingImports]
 
     # The harness's own thousands of tasks take long to index: only where they are wanted.
     folder = None if include_path is None else str(include_path)
