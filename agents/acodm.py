@@ -17,12 +17,13 @@ from gymnasium import Env
 from numpy.typing import NDArray
 
 from agents import acodm_store as store
-from agents.acodm_config import Config, annealed_learning_rate, as_factory, hyperparameters
+from agents.acodm_config import Config, annealed_learning_rate, hyperparameters
 from agents.acodm_cost import Cost
 from agents.acodm_ddpg import Ddpg, explore
 from agents.acodm_networks import change_since
 from agents.acodm_rewards import Rewards
 from agents.base import Agent
+from agents.hyperparameters import as_factory
 from agents.odm_smoothed import OdmSmoothed
 from mixgym.envs.observation import ObservationLayout
 from mixgym.envs.task import MixingTask
@@ -397,4 +398,4 @@ def _torch_seed(seed: int) -> int:
     return int(_stream(seed, 2).generate_state(1, np.uint64)[0] >> 1)
 
 
-agent = as_factory(AcOdm)
+agent = as_factory(AcOdm, Config)

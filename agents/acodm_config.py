@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from importlib.resources import files
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
 
-import yaml
-
+from agents.hyperparameters import Hyperparameters, Ranges, packaged
 from agents.static import checked_spec
 from mixgym.envs.task import MixtureSpec
-from mixgym.errors import MixgymError, unknown_name
+from mixgym.errors import unknown_name
 
 HYPERPARAMETERS = "acodm.yml"
 
@@ -94,8 +91,42 @@ class Released:
         return cls(**given)
 
 
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "network": ("mlp", "tokens"),
+    "interaction": ("attention", "deepsets"),
+    "actor": ("softmax", "dirichlet"),
+    "normalise": ("running", "none"),
+    "exploration": ("logits", "dirichlet", "none"),
+}
+
+# name -> least, most, whole number
+_RANGES: dict[str, tuple[float, float, bool]] = {
+    "width": (1, 65536, True),
+    "depth": (1, 64, True),
+    "blocks": (0, 64, True),
+    "heads": (1, 256, True),
+    "output_gain": (0, 100, False),
+    "logit_bound": (0, 100, False),
+    "gamma": (0, 1, False),
+    "tau": (0, 1, False),
+    "actor_learning_rate": (0, 1, False),
+    "critic_learning_rate": (0, 1, False),
+    "weight_decay": (0, 10, False),
+    "updates_per_decision": (0, 100_000, True),
+    "batch_size": (1, 1_000_000, True),
+    "buffer_size": (1, 100_000_000, True),
+    "warmup_share": (0, 1, False),
+    "warmup_noise": (0, 1, False),
+    "noise": (0, 100, False),
+    "noise_decay": (0, 1, False),
+    "concentration": (1e-3, 1e9, False),
+    "entropy": (0, 1e6, False),
+    "floor": (0, 1, False),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Hyperparameters):
     """Hyperparameters of AC-ODM; the defaults are the paper's where it gives them.
 
     Attributes:
@@ -137,6 +168,9 @@ class Config:
         released: deviations of the released code, see `Released`.
     """
 
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = _CHOICES
+    RANGES: ClassVar[Ranges] = _RANGES
+
     network: Literal["mlp", "tokens"] = "mlp"
     width: int = 128
     depth: int = 5
@@ -171,88 +205,12 @@ class Config:
     def __post_init__(self) -> None:
         object.__setattr__(self, "released", Released.parse(self.released))
         object.__setattr__(self, "prior", checked_spec(self.prior))
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise unknown_name(name, getattr(self, name), choices)
-        for name, (low, high, whole) in _RANGES.items():
-            value = getattr(self, name)
-            number = isinstance(value, int if whole else int | float)
-            if isinstance(value, bool) or not number or not low <= value <= high:
-                kind = "a whole number" if whole else "a number"
-                raise ValueError(f"{name}={value!r} must be {kind} in [{low}, {high}]")
-        if self.network == "tokens" and self.width % self.heads:
-            raise ValueError(f"width={self.width!r} must be a multiple of heads={self.heads!r}")
-
-    def updated(self, arguments: Mapping[str, Any]) -> Config:
-        """Return a copy with some fields replaced (`UnknownNameError` for an unknown one)."""
-        known = [item.name for item in fields(self)]
-        for name in arguments:
-            if name not in known:
-                raise unknown_name("argument of agent 'acodm'", name, known)
-        return replace(self, **arguments)
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "network": ("mlp", "tokens"),
-    "interaction": ("attention", "deepsets"),
-    "actor": ("softmax", "dirichlet"),
-    "normalise": ("running", "none"),
-    "exploration": ("logits", "dirichlet", "none"),
-}
-
-# name -> least, most, whole number
-_RANGES: dict[str, tuple[float, float, bool]] = {
-    "width": (1, 65536, True),
-    "depth": (1, 64, True),
-    "blocks": (0, 64, True),
-    "heads": (1, 256, True),
-    "output_gain": (0, 100, False),
-    "logit_bound": (0, 100, False),
-    "gamma": (0, 1, False),
-    "tau": (0, 1, False),
-    "actor_learning_rate": (0, 1, False),
-    "critic_learning_rate": (0, 1, False),
-    "weight_decay": (0, 10, False),
-    "updates_per_decision": (0, 100_000, True),
-    "batch_size": (1, 1_000_000, True),
-    "buffer_size": (1, 100_000_000, True),
-    "warmup_share": (0, 1, False),
-    "warmup_noise": (0, 1, False),
-    "noise": (0, 100, False),
-    "noise_decay": (0, 1, False),
-    "concentration": (1e-3, 1e9, False),
-    "entropy": (0, 1e6, False),
-    "floor": (0, 1, False),
-}
+        super().__post_init__()
 
 
 def hyperparameters(env_id: str | None) -> dict[str, Any]:
     """Return `packaged` hyperparameters of `acodm`."""
     return packaged(HYPERPARAMETERS, env_id)
-
-
-def packaged(file: str, env_id: str | None) -> dict[str, Any]:
-    """Return the packaged hyperparameters of an environment: `default`'s, then its own.
-
-    Args:
-        file: in `agents/hyperparams`. An entry `search` records what was spent on a search for
-            the values beside it, and is no hyperparameter.
-        env_id: the environment's id.
-
-    Raises:
-        MixgymError: an entry without a source.
-    """
-    text = files("agents").joinpath("hyperparams", file).read_text(encoding="utf-8")
-    table: dict[str, dict[str, dict[str, Any]]] = yaml.safe_load(text)
-    chosen: dict[str, Any] = {}
-    for key in ("default", env_id):
-        for name, entry in (table.get(key or "") or {}).items():
-            if name == "search":
-                continue
-            if set(entry) != {"value", "source"}:
-                raise MixgymError(f"{file}, {key}, {name}: write {{value: ..., source: ...}}")
-            chosen[name] = entry["value"]
-    return chosen
 
 
 def annealed_learning_rate(decision: int, decisions: int) -> float:
@@ -262,23 +220,3 @@ def annealed_learning_rate(decision: int, decisions: int) -> float:
         return 1e-2 * (decision + 1) / warmup
     progress = min(1.0, (decision - warmup) / max(1, decisions - warmup))
     return 1e-3 + (1e-2 - 1e-3) * 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def as_factory(kind: type[Any]) -> Callable[..., Any]:
-    """Return the callable an entry point names; its signature lists every hyperparameter."""
-
-    def agent(**arguments: Any) -> Any:
-        return kind(**arguments)
-
-    own = [
-        parameter
-        for parameter in inspect.signature(kind.__init__).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    hyper = [
-        inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None)
-        for item in fields(Config)
-    ]
-    agent.__doc__ = kind.__doc__
-    agent.__signature__ = inspect.Signature([*own, *hyper])  # type: ignore[attr-defined]
-    return agent

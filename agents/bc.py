@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from agents.hyperparameters import as_factory
 from agents.offline import OfflineAgent
-from agents.offline_config import as_factory
+from agents.offline_config import OfflineConfig
 
 
 class BehaviourCloning(OfflineAgent):
@@ -16,4 +17,4 @@ class BehaviourCloning(OfflineAgent):
     name = "bc"
 
 
-agent = as_factory(BehaviourCloning)
+agent = as_factory(BehaviourCloning, OfflineConfig)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from agents.hyperparameters import as_factory
 from agents.offline import OfflineAgent
-from agents.offline_config import as_factory
+from agents.offline_config import OfflineConfig
 
 
 class Cql(OfflineAgent):
@@ -17,4 +18,4 @@ class Cql(OfflineAgent):
     name = "cql"
 
 
-agent = as_factory(Cql)
+agent = as_factory(Cql, OfflineConfig)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from agents.hyperparameters import as_factory
 from agents.offline import OfflineAgent
-from agents.offline_config import as_factory
+from agents.offline_config import OfflineConfig
 
 
 class Iql(OfflineAgent):
@@ -15,4 +16,4 @@ class Iql(OfflineAgent):
     name = "iql"
 
 
-agent = as_factory(Iql)
+agent = as_factory(Iql, OfflineConfig)

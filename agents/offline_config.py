@@ -2,117 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from agents.acodm_config import Config as NetworkConfig
-from mixgym.errors import unknown_name
+from agents.hyperparameters import Hyperparameters, Ranges
 from mixgym.trajectories.transitions import REWARD_SCALINGS
 
 ALGORITHMS: tuple[str, ...] = ("cql", "bc", "iql", "td3-bc")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OfflineConfig:
-    """Hyperparameters; every algorithm reads those that it has.
-
-    The Data Mixing Agent's own (CQL's alpha, gamma, learning rates, batch size, network width,
-    reward scale) were not found in the sources we could reach. What is d3rlpy's default or ours is
-    said in docs/agents/cql.md.
-
-    Attributes:
-        network: `"tokens"`, one token a domain with shared weights, for any number and order of
-            domains; or `"mlp"`, for one set of domains.
-        width: units of a hidden layer.
-        depth: hidden layers of an `mlp`.
-        blocks, interaction, heads: of `tokens`: layers in which domains exchange information,
-            `"attention"` or `"deepsets"`, attention heads (must divide `width`).
-        window: past observations the policy sees, the present one included.
-        share: share of the episodes, best returns first, that are good enough to be cloned:
-            the first stage's, and all that `bc` learns from.
-        warm_start: steps of behaviour cloning before the algorithm's own (not for `bc`).
-        warm_start_learning_rate: of these steps, and of `bc`.
-        held_out: share of the episodes that is kept for off-policy evaluation, never learned from.
-        reward_scaling: `"decision"`, `"deviation"` or `"none"`, see
-            `mixgym.trajectories.transitions.RewardScaling`.
-        gamma: discount.
-        batch_size: transitions a step.
-        tau: step of target networks towards the learned ones.
-        critics: Q networks, of which the least value counts.
-        actor_learning_rate, critic_learning_rate: Adam's.
-        conservative_weight: CQL: factor on the conservative loss.
-        alpha_threshold: CQL: gap tau of its Lagrangian form.
-        alpha_learning_rate: CQL: of its multiplier; 0 keeps the multiplier at `initial_alpha`.
-        initial_alpha: CQL: where the multiplier starts.
-        action_samples: CQL: actions drawn for the log-sum-exp, of each of three kinds.
-        initial_temperature, temperature_learning_rate: CQL: of the entropy bonus (SAC's).
-        expectile, advantage_temperature: IQL: tau and beta.
-        bc_alpha: TD3+BC: weight of the value against cloning.
-    """
-
-    network: Literal["tokens", "mlp"] = "tokens"
-    width: int = 64
-    depth: int = 2
-    blocks: int = 1
-    interaction: Literal["attention", "deepsets"] = "attention"
-    heads: int = 4
-    window: int = 4
-    share: float = 0.2
-    warm_start: int = 500
-    warm_start_learning_rate: float = 1e-3
-    held_out: float = 0.1
-    reward_scaling: str = "decision"
-    gamma: float = 0.99
-    batch_size: int = 128
-    tau: float = 0.005
-    critics: int = 2
-    actor_learning_rate: float = 3e-4
-    critic_learning_rate: float = 1e-3
-    conservative_weight: float = 0.5
-    alpha_threshold: float = 0.0
-    alpha_learning_rate: float = 0.0
-    initial_alpha: float = 1.0
-    action_samples: int = 10
-    initial_temperature: float = 0.1
-    temperature_learning_rate: float = 1e-4
-    expectile: float = 0.7
-    advantage_temperature: float = 3.0
-    bc_alpha: float = 2.5
-
-    def __post_init__(self) -> None:
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise unknown_name(name, getattr(self, name), choices)
-        for name, (low, high, whole) in _RANGES.items():
-            value = getattr(self, name)
-            number = isinstance(value, int if whole else int | float)
-            if isinstance(value, bool) or not number or not low <= value <= high:
-                kind = "a whole number" if whole else "a number"
-                raise ValueError(f"{name}={value!r} must be {kind} in [{low}, {high}]")
-        if self.network == "tokens" and self.width % self.heads:
-            raise ValueError(f"width={self.width!r} must be a multiple of heads={self.heads!r}")
-
-    def updated(self, arguments: Mapping[str, Any]) -> OfflineConfig:
-        """Return a copy with some fields replaced (`UnknownNameError` for an unknown one)."""
-        known = [item.name for item in fields(self)]
-        for name in arguments:
-            if name not in known:
-                raise unknown_name("argument of an offline agent", name, known)
-        return replace(self, **arguments)
-
-    @property
-    def blocks_config(self) -> NetworkConfig:
-        """What `agents.acodm_networks` builds the encoders from."""
-        return NetworkConfig(
-            network=self.network,
-            width=self.width,
-            depth=self.depth,
-            blocks=self.blocks,
-            interaction=self.interaction,
-            heads=self.heads,
-        )
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -151,21 +49,84 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
 }
 
 
-def as_factory(kind: type[Any]) -> Callable[..., Any]:
-    """Return the callable an entry point names; its signature lists every hyperparameter."""
+@dataclass(frozen=True, kw_only=True)
+class OfflineConfig(Hyperparameters):
+    """Hyperparameters; every algorithm reads those that it has.
 
-    def agent(**arguments: Any) -> Any:
-        return kind(**arguments)
+    The Data Mixing Agent's own (CQL's alpha, gamma, learning rates, batch size, network width,
+    reward scale) were not found in the sources we could reach. What is d3rlpy's default or ours is
+    said in docs/agents/cql.md.
 
-    own = [
-        parameter
-        for parameter in inspect.signature(kind.__init__).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    hyper = [
-        inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None)
-        for item in fields(OfflineConfig)
-    ]
-    agent.__doc__ = kind.__doc__
-    agent.__signature__ = inspect.Signature([*own, *hyper])  # type: ignore[attr-defined]
-    return agent
+    Attributes:
+        network: `"tokens"`, one token a domain with shared weights, for any number and order of
+            domains; or `"mlp"`, for one set of domains.
+        width: units of a hidden layer.
+        depth: hidden layers of an `mlp`.
+        blocks, interaction, heads: of `tokens`: layers in which domains exchange information,
+            `"attention"` or `"deepsets"`, attention heads (must divide `width`).
+        window: past observations the policy sees, the present one included.
+        share: share of the episodes, best returns first, that are good enough to be cloned:
+            the first stage's, and all that `bc` learns from.
+        warm_start: steps of behaviour cloning before the algorithm's own (not for `bc`).
+        warm_start_learning_rate: of these steps, and of `bc`.
+        held_out: share of the episodes that is kept for off-policy evaluation, never learned from.
+        reward_scaling: `"decision"`, `"deviation"` or `"none"`, see
+            `mixgym.trajectories.transitions.RewardScaling`.
+        gamma: discount.
+        batch_size: transitions a step.
+        tau: step of target networks towards the learned ones.
+        critics: Q networks, of which the least value counts.
+        actor_learning_rate, critic_learning_rate: Adam's.
+        conservative_weight: CQL: factor on the conservative loss.
+        alpha_threshold: CQL: gap tau of its Lagrangian form.
+        alpha_learning_rate: CQL: of its multiplier; 0 keeps the multiplier at `initial_alpha`.
+        initial_alpha: CQL: where the multiplier starts.
+        action_samples: CQL: actions drawn for the log-sum-exp, of each of three kinds.
+        initial_temperature, temperature_learning_rate: CQL: of the entropy bonus (SAC's).
+        expectile, advantage_temperature: IQL: tau and beta.
+        bc_alpha: TD3+BC: weight of the value against cloning.
+    """
+
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = _CHOICES
+    RANGES: ClassVar[Ranges] = _RANGES
+
+    network: Literal["tokens", "mlp"] = "tokens"
+    width: int = 64
+    depth: int = 2
+    blocks: int = 1
+    interaction: Literal["attention", "deepsets"] = "attention"
+    heads: int = 4
+    window: int = 4
+    share: float = 0.2
+    warm_start: int = 500
+    warm_start_learning_rate: float = 1e-3
+    held_out: float = 0.1
+    reward_scaling: str = "decision"
+    gamma: float = 0.99
+    batch_size: int = 128
+    tau: float = 0.005
+    critics: int = 2
+    actor_learning_rate: float = 3e-4
+    critic_learning_rate: float = 1e-3
+    conservative_weight: float = 0.5
+    alpha_threshold: float = 0.0
+    alpha_learning_rate: float = 0.0
+    initial_alpha: float = 1.0
+    action_samples: int = 10
+    initial_temperature: float = 0.1
+    temperature_learning_rate: float = 1e-4
+    expectile: float = 0.7
+    advantage_temperature: float = 3.0
+    bc_alpha: float = 2.5
+
+    @property
+    def blocks_config(self) -> NetworkConfig:
+        """What `agents.acodm_networks` builds the encoders from."""
+        return NetworkConfig(
+            network=self.network,
+            width=self.width,
+            depth=self.depth,
+            blocks=self.blocks,
+            interaction=self.interaction,
+            heads=self.heads,
+        )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from agents.hyperparameters import as_factory
 from agents.sb3 import Sb3Agent
-from agents.sb3_config import PpoConfig, as_factory
+from agents.sb3_config import PpoConfig
 
 SEARCH_SPACE = {
     "network": {"choices": ["tokens", "mlp"], "default": "tokens"},
@@ -26,4 +27,4 @@ class Ppo(Sb3Agent):
     CONFIG = PpoConfig
 
 
-agent = as_factory(Ppo, SEARCH_SPACE)
+agent = as_factory(Ppo, PpoConfig, SEARCH_SPACE)

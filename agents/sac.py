@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from agents.hyperparameters import as_factory
 from agents.sb3 import Sb3Agent
-from agents.sb3_config import SacConfig, as_factory
+from agents.sb3_config import SacConfig
 
 SEARCH_SPACE = {
     "network": {"choices": ["tokens", "mlp"], "default": "tokens"},
@@ -26,4 +27,4 @@ class Sac(Sb3Agent):
     CONFIG = SacConfig
 
 
-agent = as_factory(Sac, SEARCH_SPACE)
+agent = as_factory(Sac, SacConfig, SEARCH_SPACE)

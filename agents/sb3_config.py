@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
 
-from agents.acodm_config import packaged
-from mixgym.errors import MixgymError, unknown_name
+from agents.hyperparameters import Hyperparameters, Ranges, packaged
 
 # name -> least, most, whole number
 _RANGES: dict[str, tuple[float, float, bool]] = {
@@ -47,7 +45,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Hyperparameters):
     """Hyperparameters that all three agents share.
 
     Attributes:
@@ -69,6 +67,8 @@ class Config:
         batch_size: transitions a gradient step.
     """
 
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = _CHOICES
+    RANGES: ClassVar[Ranges] = _RANGES
     FILE: ClassVar[str]
 
     network: Literal["mlp", "tokens"] = "mlp"
@@ -83,28 +83,6 @@ class Config:
     gamma: float = 1.0
     learning_rate: float = 1e-3
     batch_size: int = 64
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name in _CHOICES and value not in _CHOICES[item.name]:
-                raise unknown_name(item.name, value, _CHOICES[item.name])
-            if item.name in _RANGES:
-                low, high, whole = _RANGES[item.name]
-                number = isinstance(value, int if whole else int | float)
-                if isinstance(value, bool) or not number or not low <= value <= high:
-                    kind = "a whole number" if whole else "a number"
-                    raise ValueError(f"{item.name}={value!r} must be {kind} in [{low}, {high}]")
-        if self.network == "tokens" and self.width % self.heads:
-            raise ValueError(f"width={self.width!r} must be a multiple of heads={self.heads!r}")
-
-    def updated(self, arguments: Mapping[str, Any]) -> Self:
-        """Return a copy with some fields replaced (`UnknownNameError` for an unknown one)."""
-        known = [item.name for item in fields(self)]
-        for name in arguments:
-            if name not in known:
-                raise unknown_name("argument", name, known)
-        return replace(self, **arguments)
 
     @classmethod
     def packaged(cls, env_id: str | None) -> Self:
@@ -221,30 +199,3 @@ def _check_word(name: str, value: str | float, prefix: str | None = None) -> Non
             pass
     also = f", '{prefix}0.1'" if prefix else ""
     raise ValueError(f"{name}={value!r} must be a number, 'auto'{also}")
-
-
-def as_factory(kind: type[Any], search: Mapping[str, Any]) -> Callable[..., Any]:
-    """Return the callable an entry point names; its signature lists every hyperparameter.
-
-    `search` becomes its attribute `search_space`, which `mixgym tune` reads.
-    """
-
-    def agent(**arguments: Any) -> Any:
-        return kind(**arguments)
-
-    own = [
-        parameter
-        for parameter in inspect.signature(kind.__init__).parameters.values()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
-    hyper = [
-        inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None)
-        for item in fields(kind.CONFIG)
-    ]
-    unknown = set(search) - {parameter.name for parameter in hyper}
-    if unknown:
-        raise MixgymError(f"search space of {kind.name!r} names no hyperparameters: {unknown}")
-    agent.__doc__ = kind.__doc__
-    agent.__signature__ = inspect.Signature([*own, *hyper])  # type: ignore[attr-defined]
-    agent.search_space = dict(search)  # type: ignore[attr-defined]
-    return agent

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from agents.hyperparameters import as_factory
 from agents.offline import OfflineAgent
-from agents.offline_config import as_factory
+from agents.offline_config import OfflineConfig
 
 
 class Td3Bc(OfflineAgent):
@@ -15,4 +16,4 @@ class Td3Bc(OfflineAgent):
     name = "td3-bc"
 
 
-agent = as_factory(Td3Bc)
+agent = as_factory(Td3Bc, OfflineConfig)

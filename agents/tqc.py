@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from agents.hyperparameters import as_factory
 from agents.sac import SEARCH_SPACE
 from agents.sb3 import Sb3Agent
-from agents.sb3_config import TqcConfig, as_factory
+from agents.sb3_config import TqcConfig
 
 
 class Tqc(Sb3Agent):
@@ -16,5 +17,6 @@ class Tqc(Sb3Agent):
 
 agent = as_factory(
     Tqc,
+    TqcConfig,
     {**SEARCH_SPACE, "top_quantiles_to_drop_per_net": {"low": 0, "high": 5, "default": 2}},
 )

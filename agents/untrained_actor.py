@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from agents.acodm import AcOdm
-from agents.acodm_config import as_factory
+from agents.acodm_config import Config
+from agents.hyperparameters import as_factory
 
 
 class UntrainedActor(AcOdm):
@@ -29,4 +30,4 @@ class UntrainedActor(AcOdm):
         return True
 
 
-agent = as_factory(UntrainedActor)
+agent = as_factory(UntrainedActor, Config)

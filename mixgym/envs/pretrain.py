@@ -45,7 +45,10 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     }
     DEFAULTS: ClassVar[EnvironmentArguments] = EnvironmentArguments()
     #: What reward terms may need of this environment.
-    PROVIDES: ClassVar[frozenset[str]] = frozenset({"objective", "gram", "objective_gradient"})
+    #: What reward terms may need of this environment.
+    PROVIDES: ClassVar[frozenset[str]] = frozenset(
+        {"objective", "gram", "objective_gradient", "diversity"}
+    )
     #: Keys of info besides those of every environment, with their meaning.
     INFO: ClassVar[dict[str, str]] = {}
 
