@@ -45,7 +45,6 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     }
     DEFAULTS: ClassVar[EnvironmentArguments] = EnvironmentArguments()
     #: What reward terms may need of this environment.
-    #: What reward terms may need of this environment.
     PROVIDES: ClassVar[frozenset[str]] = frozenset(
         {"objective", "gram", "objective_gradient", "diversity"}
     )
