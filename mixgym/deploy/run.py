@@ -77,6 +77,7 @@ class TrainerRun(TrainingRun):
         self.seed = seed
         self.evaluation_seed = evaluation_seed
         self.gradients = gradients
+        self.text_sequences = 0
         self.accumulation = accumulation
         self.ranks = ranks or Ranks()
         self.model = model
