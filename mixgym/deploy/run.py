@@ -338,7 +338,10 @@ class TrainerRun(TrainingRun):
 
     def fork(self) -> TrainingRun:
         """Raise `MixgymError`: the weights are the Trainer's."""
-        raise MixgymError("a run inside a Trainer cannot be copied: its weights are the Trainer's")
+        raise MixgymError(
+            "a run inside a Trainer cannot be copied, its weights are the Trainer's: choose an "
+            "agent that does not branch it"
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingRun:
         return self.fork()

@@ -29,20 +29,43 @@ GIVEN = {
     "schedule": "schedule:{start: natural, end: uniform}",
     "doremi": "doremi:{steps: 2}",
     "doge": "doge:{steps: 2}",
+    "regmix": "regmix:{proxies: 4, steps: 2, draws: 10, top: 2, cache: false}",
+    "mixing-law": "mixing-law:{proxies: 4, steps: 2, cache: false}",
+    "olmix": "olmix:{proxies: 4, steps: 2, cap: null, cache: false}",
+    "mixmin": "mixmin:{steps: 2}",
+    "dbl": "dbl:{steps: 2, cache: false}",
+    "skill-it": "skill-it:{steps: 2, cache: false}",
+    "sac": "sac:{reward: progress, network: mlp, gradient_steps: 1}",
+    "tqc": "tqc:{reward: progress, network: mlp, gradient_steps: 1}",
+    "ppo": "ppo:{reward: progress, network: mlp}",
     "acodm": "acodm:{reward: progress, updates_per_decision: 1, width: 8, network: tokens}",
     "untrained-actor": "untrained-actor:{width: 8, network: tokens}",
 }
+#: They act by a policy that was learned from logged trajectories, and by nothing else.
+OFFLINE = ("cql", "bc", "iql", "td3-bc")
+#: They branch the run, whose weights are the Trainer's.
+BRANCHING = ("aioli", "oracle-lookahead")
+STEERING = [name for name in list_agents() if name not in (*OFFLINE, *BRANCHING)]
 
 
-@pytest.mark.parametrize("name", list_agents())
+@pytest.mark.parametrize("name", STEERING)
 def test_every_agent_can_steer_a_trainer(
     name: str, model: Any, arguments: Arguments, control: Control, train: Train
 ) -> None:
-    controller = control(GIVEN.get(name, name), steps=2, evaluation_windows=2)
+    controller = control(GIVEN.get(name, name), steps=2, evaluation_windows=2, validation="all")
     train(model, arguments(max_steps=4), controller)
     assert len(controller.journal.signals) == 2
     assert controller.signals.counts.sum() == 8
     assert abs(controller.mixture.sum() - 1) < 1e-12
+
+
+@pytest.mark.parametrize("name", BRANCHING)
+def test_an_agent_that_branches_the_run_is_refused(
+    name: str, model: Any, arguments: Arguments, control: Control, train: Train
+) -> None:
+    controller = control(name, steps=2, evaluation_windows=2, validation="all")
+    with pytest.raises(MixgymError, match="choose an agent that does not branch it"):
+        train(model, arguments(max_steps=4), controller)
 
 
 def per_sequence_gradients(model: Any, corpus: Corpus, steps: int) -> tuple[Any, Any]:
