@@ -42,11 +42,9 @@ class Hyperparameters:
                 if isinstance(value, bool) or not number or not low <= value <= high:
                     kind = "a whole number" if whole else "a number"
                     raise ValueError(f"{name}={value!r} must be {kind} in [{low}, {high}]")
-        network = {name: getattr(self, name, None) for name in ("network", "width", "heads")}
-        if network["network"] == "tokens" and network["width"] % network["heads"]:
-            raise ValueError(
-                f"width={network['width']!r} must be a multiple of heads={network['heads']!r}"
-            )
+        config: Any = self
+        if getattr(config, "network", None) == "tokens" and config.width % config.heads:
+            raise ValueError(f"width={config.width!r} must be a multiple of heads={config.heads!r}")
 
     def updated(self, arguments: Mapping[str, Any]) -> Self:
         """Return a copy with some fields replaced (`UnknownNameError` for an unknown one)."""
