@@ -22,7 +22,7 @@ from agents.acodm_cost import Cost
 from agents.acodm_ddpg import Ddpg, explore
 from agents.acodm_networks import change_since
 from agents.acodm_rewards import Rewards
-from agents.base import Agent
+from agents.episodes import EpisodeLearner
 from agents.hyperparameters import as_factory
 from agents.odm_smoothed import OdmSmoothed
 from mixgym.envs.observation import ObservationLayout
@@ -42,7 +42,7 @@ class Pending(NamedTuple):
     mixture: NDArray[np.float32]
 
 
-class AcOdm(Agent):
+class AcOdm(EpisodeLearner):
     """AC-ODM (arXiv 2505.23878): DDPG from the state of the training run to its data mixture.
 
     It learns while it acts (non-proxy mode): every `act` stores the transition that the previous
@@ -240,45 +240,14 @@ class AcOdm(Agent):
         self._spent = Cost.spent(self._env) - self._charged
         self._write_log(float(earned.mean()))
 
-    def learn(self, env: Env[Any, Any], budget: int) -> None:
-        """Learn from `budget` decisions in `env`, in as many episodes as they make.
+    def _episode_seed(self, first: int) -> int:
+        return int(_stream(first, 1, self.episodes).generate_state(1)[0] >> 1)
 
-        Episodes are seeded from the seed of the first `start` and their number, so that learning
-        goes on where it stopped after `save` and `load`.
-
-        Raises:
-            MixgymError: frozen, or not started.
-        """
-        self._started()
-        if self.frozen:
-            raise MixgymError(f"agent {self.name!r} is frozen: build it with frozen=False to learn")
-        left = budget
-        self._in_learn = True
-        try:
-            while left > 0:
-                left -= self._learn_episode(env, left)
-        finally:
-            self._in_learn = False
-
-    def _learn_episode(self, env: Env[Any, Any], limit: int) -> int:
-        seed = int(_stream(self._first_seed(), 1, self.episodes).generate_state(1)[0] >> 1)
-        observation, info = env.reset(seed=seed)
-        self.start(env, seed)
-        terminated, done, decisions = False, False, 0
-        while not done and decisions < limit:
-            action = self.act(observation, info)
-            observation, reward, terminated, truncated, info = env.step(action)
-            self._given = float(reward)
-            done, decisions = terminated or truncated, decisions + 1
+    def _end_episode(
+        self, observation: NDArray[Any], info: dict[str, Any], terminated: np.bool | bool
+    ) -> None:
         with pinned_threads(1):
-            self._absorb(self._state(observation), info, terminated)
-        self.episodes += 1
-        return decisions
-
-    def _first_seed(self) -> int:
-        if self.seed is None:
-            raise MixgymError(f"agent {self.name!r} has not started: call start(env, seed) first")
-        return self.seed
+            self._absorb(self._state(observation), info, bool(terminated))
 
     def _write_log(self, reward: float) -> None:
         if self._log is None:

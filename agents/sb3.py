@@ -19,7 +19,7 @@ from agents import acodm_store as files
 from agents.acodm_config import Released
 from agents.acodm_cost import Cost
 from agents.acodm_rewards import Rewards
-from agents.base import Agent
+from agents.episodes import EpisodeLearner
 from agents.sb3_actions import (
     box_map,
     describe_map,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _AGENT_STREAM = int.from_bytes(b"sb3a")
 
 
-class Sb3Agent(Agent):
+class Sb3Agent(EpisodeLearner):
     """A stable-baselines3 algorithm from the state of the training run to its data mixture.
 
     It learns while it acts (the papers' online mode): every `act` takes in the transition that
@@ -215,41 +215,14 @@ class Sb3Agent(Agent):
         self.metrics = self._started().absorb(state, reward, done, cut) or self.metrics
         self._spent = Cost.spent(self._env) - self._charged
 
-    def learn(self, env: Env[Any, Any], budget: int) -> None:
-        """Learn from `budget` decisions in `env`, in as many episodes as they make.
+    def _episode_seed(self, first: int) -> int:
+        return _seed(first, 1, self.episodes)
 
-        Episodes are seeded from the seed of the first `start` and their number, so that learning
-        goes on where it stopped after `save` and `load`.
-
-        Raises:
-            MixgymError: frozen, or not started.
-        """
-        self._started()
-        if self.frozen:
-            raise MixgymError(f"agent {self.name!r} is frozen: build it with frozen=False to learn")
-        left = budget
-        self._in_learn = True
-        try:
-            while left > 0:
-                left -= self._learn_episode(env, left)
-        finally:
-            self._in_learn = False
-
-    def _learn_episode(self, env: Env[Any, Any], limit: int) -> int:
-        assert self.seed is not None
-        seed = _seed(self.seed, 1, self.episodes)
-        observation, info = env.reset(seed=seed)
-        self.start(env, seed)
-        terminated, done, decisions = False, False, 0
-        while not done and decisions < limit:
-            action = self.act(observation, info)
-            observation, reward, terminated, truncated, info = env.step(action)
-            self._given = float(reward)
-            done, decisions = terminated or truncated, decisions + 1
+    def _end_episode(
+        self, observation: NDArray[Any], info: dict[str, Any], terminated: np.bool | bool
+    ) -> None:
         with pinned_threads(1):
             self._absorb(self._state(observation), info, done=True, cut=not terminated)
-        self.episodes += 1
-        return decisions
 
     # --- saving ---------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ import pytest
 from scipy.stats import spearmanr
 
 VARIABLE = "MIXGYM_REGMIX_DATA"
-BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data" / "regmix"
 
 
 def published(part: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -19,8 +18,8 @@ def published(part: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
     512 and 256 models of 1 M parameters on 17 domains of the Pile (Sea AI Lab, MIT licence).
     """
-    folder = Path(os.environ.get(VARIABLE, BESIDE))
-    if not folder.is_dir():
+    folder = Path(os.environ.get(VARIABLE, ""))
+    if VARIABLE not in os.environ or not folder.is_dir():
         pytest.skip(f"RegMix's published losses are not here: set {VARIABLE} to their folder")
     _, mixtures = _read(folder / f"{part}_mixture_1m.csv")
     names, losses = _read(folder / f"{part}_pile_loss_1m.csv")
