@@ -124,7 +124,9 @@ class AcOdm(EpisodeLearner):
         ddpg = self._started()
         prior = task.mixture(self.config.prior)
         ddpg.log_prior = torch.from_numpy(np.log(np.maximum(prior, 1e-4)).astype(np.float32))
-        self._rewards = None if self.frozen else Rewards(env, self.config.released)
+        config = self.config
+        zscored = config.released.zscored_rewards
+        self._rewards = None if self.frozen else Rewards(env, config.domain_values, zscored)
         self._warmup = math.ceil(self.config.warmup_share * task.decisions)
         self._odm = OdmSmoothed()
         self._odm.start(task, self._rng)

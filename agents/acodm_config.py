@@ -95,6 +95,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "network": ("mlp", "tokens"),
     "interaction": ("attention", "deepsets"),
     "actor": ("softmax", "dirichlet"),
+    "critic": ("joint", "factored"),
     "normalise": ("running", "none"),
     "exploration": ("logits", "dirichlet", "none"),
 }
@@ -139,6 +140,10 @@ class Config(Hyperparameters):
         heads: attention heads; must divide `width`.
         actor: `"softmax"` (paper) or `"dirichlet"`, whose concentrations the actor gives and
             whose mean acts when frozen.
+        critic: `"joint"` (paper), one Q(s, w), or `"factored"` (ours), Q(s, w) = sum_i w_i q_i(s)
+            with q_i learned from domain i's own reward: the paper's reward is linear in the
+            mixture, so its critic can be, and a decision then teaches K values instead of one.
+            Needs an environment with per-domain rewards (`reward: alignment` or the like).
         prior: named mixture whose logarithm is added to the actor's logits: where an actor of
             zero output starts.
         output_gain: factor on the initial weights of the actor's last layer; small starts at the
@@ -178,6 +183,7 @@ class Config(Hyperparameters):
     interaction: Literal["attention", "deepsets"] = "attention"
     heads: int = 4
     actor: Literal["softmax", "dirichlet"] = "softmax"
+    critic: Literal["joint", "factored"] = "joint"
     prior: MixtureSpec = "uniform"
     output_gain: float = 1.0
     logit_bound: float = 0.0
@@ -206,6 +212,16 @@ class Config(Hyperparameters):
         object.__setattr__(self, "released", Released.parse(self.released))
         object.__setattr__(self, "prior", checked_spec(self.prior))
         super().__post_init__()
+        if self.critic == "factored" and self.released.per_domain_rewards:
+            raise ValueError(
+                "critic='factored' has no released.vector_critic or released.zscored_rewards: "
+                "take critic='joint' with them"
+            )
+
+    @property
+    def domain_values(self) -> bool:
+        """Whether the critic gives one value a domain and learns from one reward a domain."""
+        return self.critic == "factored" or self.released.vector_critic
 
 
 def hyperparameters(env_id: str | None) -> dict[str, Any]:

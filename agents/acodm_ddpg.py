@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from agents.acodm_config import Config
-from agents.acodm_networks import Normaliser, make_network, policy
+from agents.acodm_networks import Inputs, Normaliser, make_network, policy
 from agents.acodm_replay import Batch, ReplayBuffer
 from agents.acodm_store import flat_optimiser, owned, restore_optimiser
 from mixgym.envs.observation import ObservationLayout
@@ -30,6 +30,10 @@ class Ddpg:
         critic : descend  mean (Q(s, w) - y)^2
         actor  : ascend   mean Q(s, mu(s))          (+ entropy bonus)
         targets: theta' <- (1 - tau) theta' + tau theta
+
+    A factored critic is Q(s, w) = sum_i w_i q_i(s). With r_i the domains' rewards it descends
+
+        mean_i (q_i(s) - y_i)^2,   y_i = r_i + gamma (1 - d) Q'(s', mu'(s'))
 
     Args:
         config: hyperparameters.
@@ -48,7 +52,7 @@ class Ddpg:
         self.target_critic = copy.deepcopy(self.critic)
         self.actor_optimiser = _adamw(self.actor, config.actor_learning_rate, config)
         self.critic_optimiser = _adamw(self.critic, config.critic_learning_rate, config)
-        R = K if config.released.vector_critic else 1
+        R = K if config.domain_values else 1
         self.replay = ReplayBuffer(config.buffer_size, layout.size, K, R)
         self.log_prior = torch.zeros(K) - math.log(K)
 
@@ -71,7 +75,7 @@ class Ddpg:
         with torch.no_grad():
             inputs = self.normaliser(batch.next_observation)
             mixture = policy(self.target_actor, inputs, self.log_prior, self.config).mixture
-            value = self.target_critic(inputs, mixture)
+            value = self.value(self.target_critic, inputs, mixture)
         return reward + gamma * (1.0 - torch.from_numpy(batch.done)[:, None]) * value
 
     def _scaled_reward(self, reward: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -80,10 +84,19 @@ class Ddpg:
         seen = self.replay.all().reward
         return (reward - seen.mean()) / (seen.std() + np.float32(1e-6))
 
+    def value(self, critic: torch.nn.Module, inputs: Inputs, mixture: Tensor) -> Tensor:
+        """Return Q(s, w), (B, 1), or (B, K) of a vector critic."""
+        if self.config.critic == "factored":
+            return (mixture * critic(inputs)).sum(dim=1, keepdim=True)
+        return critic(inputs, mixture)
+
     def critic_loss(self, batch: Batch, bootstrap_reward: bool = False) -> Tensor:
-        """Return mean (Q(s, w) - y)^2."""
+        """Return mean (Q(s, w) - y)^2, or mean (q_i(s) - y_i)^2 of a factored critic."""
         target = self.critic_target(batch, bootstrap_reward)
-        value = self.critic(self.normaliser(batch.observation), torch.from_numpy(batch.mixture))
+        inputs = self.normaliser(batch.observation)
+        if self.config.critic == "factored":
+            return functional.mse_loss(self.critic(inputs), target)
+        value = self.critic(inputs, torch.from_numpy(batch.mixture))
         return functional.mse_loss(value, target)
 
     def actor_loss(self, batch: Batch, seed: int = 0, imitate: bool = False) -> Tensor:
@@ -101,7 +114,7 @@ class Ddpg:
                 mixture = torch.distributions.Dirichlet(chosen.concentration).rsample()
             floor = self.config.floor
             mixture = (1.0 - floor) * mixture + floor / mixture.shape[1]
-        loss = -self.critic(inputs, mixture).mean()
+        loss = -self.value(self.critic, inputs, mixture).mean()
         if self.config.entropy:
             logs = torch.log(chosen.mixture + TINY)
             loss = loss + self.config.entropy * (chosen.mixture * logs).sum(dim=1).mean()

@@ -246,14 +246,16 @@ def make_network(config: Config, K: int, F: int, C: int, critic: bool) -> nn.Mod
     """Build an actor or a critic; draws from torch's global generator, so wrap in `private_rng`.
 
     Returns:
-        a module `(inputs) -> (B, K)` or `(inputs, mixture) -> (B, 1)`, (B, K) if vector.
+        a module `(inputs) -> (B, K)`, an actor or the values of a factored critic, or
+        `(inputs, mixture) -> (B, 1)`, (B, K) if vector.
     """
-    per_domain = not critic or config.released.vector_critic
+    per_domain = not critic or config.domain_values
+    sees_action = critic and config.critic == "joint"
     network: MlpNetwork | TokenNetwork
     if config.network == "tokens":
-        network = TokenNetwork(F, C, config, critic, per_domain)
+        network = TokenNetwork(F, C, config, sees_action, per_domain)
     else:
-        network = MlpNetwork(K, F, C, K if per_domain else 1, config, critic)
+        network = MlpNetwork(K, F, C, K if per_domain else 1, config, sees_action)
     if not critic:
         with torch.no_grad():
             network.head.weight.mul_(config.output_gain)

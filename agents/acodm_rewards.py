@@ -7,28 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.acodm_config import Released
 from mixgym.errors import MixgymError
 
 _CLIP = 3.0
 
 
 class Rewards:
-    """Reads rewards: the environment's own scalar or, for two released switches, one a domain.
+    """Reads rewards: the environment's own scalar, or one a domain if the critic or a switch asks.
 
     `Agent.act` is not handed the reward of `env.step`; it is `info["reward"]`. The rewards of the
     domains are `info["reward_vectors"]`, weighted and summed over the reward's terms.
 
     Args:
         env: the environment.
-        released: `vector_critic` and `zscored_rewards` are read.
+        domain_values: one reward a domain (`Config.domain_values`), not their sum.
+        zscored: z-score the domains' rewards (`released.zscored_rewards`).
 
     Raises:
         MixgymError: the environment has no reward to learn from.
     """
 
-    def __init__(self, env: Any, released: Released) -> None:
-        self._released = released
+    def __init__(self, env: Any, domain_values: bool = False, zscored: bool = False) -> None:
+        self._domain_values, self._zscored = domain_values, zscored
         spec = getattr(getattr(env.unwrapped, "arguments", None), "reward", "progress")
         terms = {spec: 1.0} if isinstance(spec, str) else dict(spec)
         self._weights = {
@@ -52,26 +52,26 @@ class Rewards:
             given: `env.step`'s reward, where it is known; wrappers may have changed it.
 
         Returns:
-            (1,), or (K,) with a vector critic. A run that diverged gives every domain the penalty.
+            (1,), or (K,) with `domain_values`. A run that diverged gives every domain the penalty.
 
         Raises:
             MixgymError: a reward for every domain is needed and the environment has none.
         """
-        K = len(mixture) if self._released.vector_critic else 1
-        if not self._released.per_domain_rewards or info.get("diverged"):
+        K = len(mixture) if self._domain_values else 1
+        if not (self._domain_values or self._zscored) or info.get("diverged"):
             reward = float(info["reward"]) if given is None else given
             return np.full(K, reward, dtype=np.float32)
         vectors = info.get("reward_vectors")
         if not vectors:
             raise MixgymError(
-                "released.vector_critic and released.zscored_rewards need a reward for every "
-                "domain: make the environment with reward='alignment'"
+                "critic='factored', released.vector_critic and released.zscored_rewards need a "
+                "reward for every domain: make the environment with reward='alignment'"
             )
         rewards = sum(self._weights.get(name, 1.0) * vector for name, vector in vectors.items())
         rewards = np.asarray(rewards, dtype=np.float64)
-        if self._released.zscored_rewards:
+        if self._zscored:
             rewards = zscored(rewards)
-        if not self._released.vector_critic:
+        if not self._domain_values:
             rewards = np.array([np.dot(mixture.astype(np.float64), rewards)])
         return rewards.astype(np.float32)
 

@@ -16,7 +16,6 @@ from gymnasium import Env
 from numpy.typing import NDArray
 
 from agents import acodm_store as files
-from agents.acodm_config import Released
 from agents.acodm_cost import Cost
 from agents.acodm_rewards import Rewards
 from agents.episodes import EpisodeLearner
@@ -123,7 +122,7 @@ class Sb3Agent(EpisodeLearner):
         self._rng = np.random.default_rng(_stream(seed, 0))
         with pinned_threads(1):
             self._prepare(inner, seed)
-        self._rewards = None if self.frozen else Rewards(env, Released())
+        self._rewards = None if self.frozen else Rewards(env)
         self._begun = self._waiting = False
         self._given: float | None = None
         self.cost, self._spent, self._charged = self.cost + self._spent, Cost(), Cost()

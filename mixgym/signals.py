@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
 
+_TINY = 1e-12
+
 
 def _empty() -> Float32Array:
     return np.zeros(0, dtype=np.float32)
@@ -109,6 +111,25 @@ class Signals:
     def K(self) -> int:
         """Number of domains."""
         return len(self.mixture)
+
+    @property
+    def alignment_cosines(self) -> NDArray[np.float64]:
+        """(K,) cosines of g_i and the other domains' summed gradient, NaN where not measured."""
+        if not self.gram.size:
+            return np.full(self.K, np.nan)
+        gram = self.gram.astype(np.float64)
+        # ||sum_{j != i} g_j||^2, of the domains that were sampled
+        others = np.nansum(gram) - 2.0 * np.nansum(gram, axis=1) + np.diagonal(gram)
+        squares = np.maximum(others, _TINY) * np.maximum(np.diagonal(gram), _TINY)
+        return self.alignment / np.sqrt(squares)
+
+    @property
+    def objective_cosines(self) -> NDArray[np.float64]:
+        """(K,) cosines of g_i and the objective's gradient, NaN where not measured."""
+        if not self.objective_alignment.size:
+            return np.full(self.K, np.nan)
+        norms = self.gradient_norms.astype(np.float64) * self.objective_gradient_norm
+        return self.objective_alignment / np.maximum(norms, _TINY)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-plain dict that `from_json` restores bit for bit (NaN as None)."""

@@ -18,7 +18,6 @@ BOUND = 10.0
 
 NORMALISATIONS: tuple[str, ...] = ("none", "zscore")
 _CLAMP = 3.0
-_TINY = 1e-12
 
 Feature = Callable[[Signals, MixingTask], Any]
 
@@ -29,21 +28,6 @@ def _share(tokens: NDArray[np.float32]) -> NDArray[Any]:
 
 def _where_measured(values: NDArray[np.float32], K: int) -> NDArray[np.float32]:
     return values if values.size else np.full(K, np.nan, dtype=np.float32)
-
-
-def _alignment_cosine(s: Signals, t: MixingTask) -> Any:
-    if not s.gram.size:
-        return np.full(t.K, np.nan)
-    gram = s.gram.astype(np.float64)
-    # ||sum_{j != i} g_j||^2, of the domains that were sampled
-    others = np.nansum(gram) - 2.0 * np.nansum(gram, axis=1) + np.diagonal(gram)
-    return s.alignment / np.sqrt(np.maximum(others, _TINY) * np.maximum(np.diagonal(gram), _TINY))
-
-
-def _objective_cosine(s: Signals, t: MixingTask) -> Any:
-    aligned = _where_measured(s.objective_alignment, t.K)
-    norms = _where_measured(s.gradient_norms, t.K) * s.objective_gradient_norm
-    return aligned / np.maximum(norms, _TINY)
 
 
 #: Decisions that the features of the past reach back, the latest included.
@@ -86,8 +70,8 @@ DOMAIN_FEATURES: dict[str, Feature] = {
     "samples": lambda s, t: _share(s.tokens) * (1.0 - s.remaining),
     "count_share": lambda s, t: _share(s.counts),
     "gradient_norm": lambda s, t: np.log(_where_measured(s.gradient_norms, t.K) + 1e-6),
-    "alignment": _alignment_cosine,
-    "objective_alignment": _objective_cosine,
+    "alignment": lambda s, t: s.alignment_cosines,
+    "objective_alignment": lambda s, t: s.objective_cosines,
     "target": lambda s, t: np.isin(t.names, t.groups.get("target", ())),
     "feedback": lambda s, t: _of_field(s.feedback, t),
     **{

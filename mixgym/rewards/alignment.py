@@ -16,7 +16,7 @@ _LARGEST = 999.0
 _TINY = 1e-6
 
 VARIANTS = ("paper", "released")
-NORMALISATIONS = ("none", "mean-norm")
+NORMALISATIONS = ("none", "mean-norm", "cosine")
 SCALARS = ("mixture", "mean")
 
 
@@ -46,11 +46,14 @@ class Alignment(RewardTerm):
     Args:
         xi: share of the old average kept, in [0, 1); of the paper's variant.
         variant: `"paper"` or `"released"`.
-        normalise: `"none"` (paper), or `"mean-norm"`: W_i is divided by the mean gradient norm, as
-            the released variant always does.
+        normalise: `"none"` (paper); `"mean-norm"`: W_i is divided by the mean gradient norm, as
+            the released variant always does; `"cosine"` (ours): by the norms of both gradients, so
+            that W_i lies in [-1, 1] from the first decision to the last.
         scalar: reward = sum_i alpha_i r_i (`"mixture"`, paper), or the mean of r_i (`"mean"`, what
             the released actor loss amounts to).
         floor: alpha_i in the importance weight counts as at least this; 0 as in the paper.
+        importance: divide W_i by alpha_i (paper). False is ours: g_i is already the gradient of
+            domain i's *mean* loss, so that W_i does not grow with alpha_i.
 
     Raises:
         ValueError: an argument out of range.
@@ -62,9 +65,10 @@ class Alignment(RewardTerm):
         self,
         xi: float = 0.9,
         variant: Literal["paper", "released"] = "paper",
-        normalise: Literal["none", "mean-norm"] = "none",
+        normalise: Literal["none", "mean-norm", "cosine"] = "none",
         scalar: Literal["mixture", "mean"] = "mixture",
         floor: float = 0.0,
+        importance: bool = True,
     ) -> None:
         if not 0 <= xi < 1 or not 0 <= floor <= 1:
             raise ValueError(f"xi must lie in [0, 1) and floor in [0, 1], got {xi!r} and {floor!r}")
@@ -76,7 +80,10 @@ class Alignment(RewardTerm):
             if value not in known:
                 raise unknown_name(f"{kind} of an alignment reward", value, known)
         self.xi, self.variant, self.scalar, self.floor = xi, variant, scalar, floor
+        if variant == "released" and (normalise == "cosine" or not importance):
+            raise ValueError("variant='released' has its own normalisation: leave out the others")
         self.scaled = normalise == "mean-norm" or variant == "released"
+        self.cosine, self.importance = normalise == "cosine", importance
         self.vector = np.zeros(0)
 
     def reset(self, K: int) -> None:
@@ -86,8 +93,12 @@ class Alignment(RewardTerm):
         """(K,) W_i of the decision; NaN for domains that were not sampled."""
         return signals.alignment
 
+    def cosines(self, signals: Signals) -> NDArray[np.float64]:
+        """(K,) W_i over the norms of both gradients; NaN for domains that were not sampled."""
+        return signals.alignment_cosines
+
     def __call__(self, before: Signals, after: Signals) -> float:
-        given = self.inner_products(after).astype(np.float64)
+        given = self.cosines(after) if self.cosine else self.inner_products(after).astype(float)
         sampled = np.flatnonzero(np.isfinite(given))
         values = given[sampled]
         if self.scaled and len(sampled):
@@ -99,7 +110,9 @@ class Alignment(RewardTerm):
             vector[:] = 0.0
             vector[sampled] = _zscored(np.clip(values, -_LARGEST, _LARGEST))
         else:
-            probability = np.maximum(mixture[sampled], max(self.floor, _TINY))
+            probability: NDArray[np.float64] | float = 1.0
+            if self.importance:
+                probability = np.maximum(mixture[sampled], max(self.floor, _TINY))
             vector[sampled] = self.xi * vector[sampled] + (1 - self.xi) * values / probability
         self.vector = vector
         return float(vector.mean() if self.scalar == "mean" else np.dot(mixture, vector))
@@ -119,6 +132,9 @@ class ObjectiveAlignment(Alignment):
 
     def inner_products(self, signals: Signals) -> NDArray[np.float32]:
         return signals.objective_alignment
+
+    def cosines(self, signals: Signals) -> NDArray[np.float64]:
+        return signals.objective_cosines
 
 
 def _zscored(values: NDArray[np.float64]) -> NDArray[np.float64]:

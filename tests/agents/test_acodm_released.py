@@ -113,13 +113,13 @@ def test_zscored_rewards():
     env, vector = ContextualSimplex(4), np.array([1.0, 2.0, 3.0, 10.0])
     mixture = np.array([0.1, 0.2, 0.3, 0.4])
     scored = (vector - 4.0) / np.std(vector)
-    paper = Rewards(env, Released())(info_with(vector), mixture)
+    paper = Rewards(env)(info_with(vector), mixture)
     np.testing.assert_allclose(paper, [7.0])
-    scalar = Rewards(env, Released(zscored_rewards=True))(info_with(vector), mixture)
+    scalar = Rewards(env, zscored=True)(info_with(vector), mixture)
     np.testing.assert_allclose(scalar, [mixture @ scored], rtol=1e-5)
-    both = Rewards(env, Released(zscored_rewards=True, vector_critic=True))
+    both = Rewards(env, domain_values=True, zscored=True)
     np.testing.assert_allclose(both(info_with(vector), mixture), scored, rtol=1e-5)
-    only_vector = Rewards(env, Released(vector_critic=True))
+    only_vector = Rewards(env, domain_values=True)
     np.testing.assert_allclose(only_vector(info_with(vector), mixture), vector)
     # as released: every policy's rewards have the same sum, and outliers are clipped
     assert abs(float(zscored(vector).sum())) < 1e-5
@@ -127,7 +127,7 @@ def test_zscored_rewards():
 
 
 def test_rewards_of_domains_are_needed_and_their_absence_is_named():
-    rewards = Rewards(ContextualSimplex(4), Released(vector_critic=True))
+    rewards = Rewards(ContextualSimplex(4), domain_values=True)
     with pytest.raises(MixgymError, match="reward='alignment'"):
         rewards({"reward": 1.0, "reward_vectors": {}}, np.ones(4))
     np.testing.assert_array_equal(

@@ -93,6 +93,36 @@ def test_the_importance_weight_has_a_floor_on_request() -> None:
     assert reward.vector is not None and reward.vector.tolist() == [4.0, 2.0, -8.0]
 
 
+@pytest.mark.parametrize("objective", [False, True])
+def test_cosines_lie_between_minus_one_and_one_whatever_the_scale(objective: bool) -> None:
+    rng = np.random.default_rng(0)
+    for scale in (1.0, 1e-3):
+        gradients, goal = scale * rng.normal(size=(3, 20)), scale * rng.normal(size=20)
+        others = goal if objective else None
+        cosines = []
+        for i in range(3):
+            other = others if others is not None else gradients.sum(axis=0) - gradients[i]
+            lengths = np.linalg.norm(gradients[i]) * np.linalg.norm(other)
+            cosines.append(float(gradients[i] @ other / lengths))
+        gram = gradients @ gradients.T
+        signals = replace(
+            history()[0],
+            gram=gram.astype(np.float32),
+            gradient_norms=np.sqrt(np.diagonal(gram)).astype(np.float32),
+            alignment=(gram.sum(axis=1) - np.diagonal(gram)).astype(np.float32),
+            objective_alignment=(gradients @ goal).astype(np.float32),
+            objective_gradient_norm=float(np.linalg.norm(goal)),
+        )
+        term = (ObjectiveAlignment if objective else Alignment)(
+            xi=0.5, normalise="cosine", importance=False
+        )
+        term.reset(3)
+        value = term(START, signals)
+        assert term.vector is not None
+        np.testing.assert_allclose(term.vector, 0.5 * np.array(cosines), rtol=1e-4)
+        assert value == pytest.approx(0.5 * np.dot([0.5, 0.25, 0.25], cosines), rel=1e-4)
+
+
 def test_the_released_variant_has_no_memory_and_z_scores() -> None:
     reward = Alignment(variant="released")
     reward.reset(3)
@@ -123,6 +153,8 @@ def test_nothing_measured_and_infinities_stay_finite(variant: Any) -> None:
 def test_bad_arguments_name_value_and_remedy() -> None:
     with pytest.raises(ValueError, match=r"xi.*1\.0"):
         Alignment(xi=1.0)
+    with pytest.raises(ValueError, match="variant='released'"):
+        Alignment(variant="released", importance=False)
     with pytest.raises(UnknownNameError, match="did you mean 'released'"):
         Alignment(variant="release")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="did you mean 'mean-norm'"):

@@ -1,0 +1,119 @@
+"""AC-ODM with a factored critic: Q(s, w) = sum_i w_i q_i(s), learned from the domains' rewards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from agents.acodm import AcOdm
+from agents.acodm_config import Config
+from agents.acodm_ddpg import Ddpg
+from agents.acodm_networks import policy
+from mixgym.errors import MixgymError
+from tests.agents.toy import ContextualSimplex, average_reward
+
+KINDS: tuple[dict[str, Any], ...] = (
+    {"network": "mlp", "depth": 2},
+    {"network": "tokens", "interaction": "attention"},
+)
+
+
+class Linear(ContextualSimplex):
+    """Domain i's reward is its context x_i, the reward is sum_i w_i x_i: best on the largest."""
+
+    def step(self, action: NDArray[np.float32]):
+        vector = self.context.copy()
+        best = float(vector.max())
+        observation, _, done, _, _ = super().step(action)
+        reward = float(np.dot(action, vector))
+        info = {"reward": reward, "reward_vectors": {"alignment": vector}}
+        return observation, reward / best if best > 0 else 0.0, done, False, info
+
+
+def filled(**arguments: Any) -> Ddpg:
+    config = Config(critic="factored", width=16, batch_size=12, tau=0.1, **arguments)
+    ddpg = Ddpg(config, ContextualSimplex(4).layout, seed=0)
+    rng = np.random.default_rng(0)
+    for index in range(40):
+        observation, after = rng.normal(size=(2, ddpg.layout.size)).astype(np.float32)
+        ddpg.normaliser.update(observation)
+        mixture = rng.dirichlet(np.ones(4)).astype(np.float32)
+        ddpg.replay.add(observation, mixture, rng.normal(size=4), after, index % 5 == 4)
+    return ddpg
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=["mlp", "tokens"])
+def test_its_targets_and_losses_by_hand(kind):
+    """y_i = r_i + gamma (1 - d) sum_j mu'_j(s') q'_j(s'); the actor ascends sum_j mu_j(s) q_j(s)."""
+    ddpg = filled(gamma=0.5, **kind)
+    batch = ddpg.replay.sample(np.random.default_rng(1), 12)
+    with torch.no_grad():
+        after, now = ddpg.normaliser(batch.next_observation), ddpg.normaliser(batch.observation)
+        mixture = policy(ddpg.target_actor, after, ddpg.log_prior, ddpg.config).mixture.numpy()
+        values, q = ddpg.target_critic(after).numpy(), ddpg.critic(now).numpy()
+        acted = policy(ddpg.actor, now, ddpg.log_prior, ddpg.config).mixture.numpy()
+    ahead = [sum(m * v for m, v in zip(*row, strict=True)) for row in zip(mixture, values, strict=True)]
+    expected = batch.reward + 0.5 * (1 - batch.done)[:, None] * np.array(ahead)[:, None]
+    np.testing.assert_allclose(ddpg.critic_target(batch).numpy(), expected, atol=1e-5)
+    loss = float(ddpg.critic_loss(batch).detach())
+    assert loss == pytest.approx(float(np.mean((q - expected) ** 2)), rel=1e-5)
+    value = float(np.mean(np.sum(acted * q, axis=1)))
+    assert float(ddpg.actor_loss(batch).detach()) == pytest.approx(-value, abs=1e-6)
+
+
+def test_it_learns_in_one_run_what_a_joint_critic_cannot():
+    """Sixty decisions; 1 is the optimum, 0 the uniform mixture."""
+    scores = {}
+    for critic in ("factored", "joint"):
+        env = Linear(6, decisions=60)
+        agent = AcOdm(
+            critic=critic, width=32, depth=2, gamma=0.0, updates_per_decision=8, batch_size=32,
+            actor_learning_rate=3e-3, critic_learning_rate=3e-3,
+        )  # fmt: skip
+        env.reset(seed=0)
+        agent.start(env, 0)
+        agent.learn(env, 60)
+        agent.frozen = True
+        scores[critic] = average_reward(agent, Linear(6, decisions=60))
+    assert scores["factored"] > 0.7
+    assert scores["factored"] > scores["joint"] + 0.2
+
+
+def test_rewards_of_domains_are_needed():
+    env = ContextualSimplex(4)
+    agent = AcOdm(critic="factored", width=16, depth=1, warmup_share=0.0)
+    observation, info = env.reset(seed=0)
+    agent.start(env, 0)
+    observation, *_, info = env.step(agent.act(observation, info))
+    with pytest.raises(MixgymError, match=r"critic='factored'.*reward='alignment'"):
+        agent.act(observation, info)
+
+
+def test_no_switch_of_the_release_goes_with_it():
+    with pytest.raises(ValueError, match="critic='joint'"):
+        Config(critic="factored", released=["vector_critic"])  # type: ignore[arg-type]
+
+
+def test_it_resumes_exactly(tmp_path):
+    arguments: dict[str, Any] = {"critic": "factored", "width": 16, "depth": 1, "batch_size": 8}
+    whole, first, second = (AcOdm(**arguments) for _ in range(3))
+    for agent, budgets in ((whole, [40]), (first, [20])):
+        env = Linear(4, decisions=20)
+        env.reset(seed=0)
+        agent.start(env, 0)
+        for budget in budgets:
+            agent.learn(env, budget)
+    first.save(tmp_path / "policy")
+    env = Linear(4, decisions=20)
+    env.reset(seed=0)
+    second.start(env, 0)
+    second.load(tmp_path / "policy")
+    second.learn(env, 20)
+    assert whole.ddpg is not None and second.ddpg is not None
+    ours, theirs = whole.ddpg.state_dict(), second.ddpg.state_dict()
+    assert ours["replay.reward"].shape == (40, 4)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
