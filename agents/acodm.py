@@ -124,6 +124,7 @@ class AcOdm(EpisodeLearner):
         ddpg = self._started()
         prior = task.mixture(self.config.prior)
         ddpg.log_prior = torch.from_numpy(np.log(np.maximum(prior, 1e-4)).astype(np.float32))
+        self._prior = prior.astype(np.float32)
         config = self.config
         zscored = config.released.zscored_rewards
         self._rewards = None if self.frozen else Rewards(env, config.domain_values, zscored)
@@ -214,6 +215,11 @@ class AcOdm(EpisodeLearner):
                 f"layout has {self.layout.size} entries: leave out wrappers that change it"
             )
         released = self.config.released
+        if self.config.anchor == "current" and self._decision == 0:
+            features = self.layout.domain_features
+            state[features.index("mixture") : self.task.K * len(features) : len(features)] = (
+                self._prior
+            )
         if self._first is None:
             self._first = state.copy()
         if released.delta_since_start:

@@ -96,6 +96,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "interaction": ("attention", "deepsets"),
     "actor": ("softmax", "dirichlet"),
     "critic": ("joint", "factored"),
+    "anchor": ("prior", "current"),
     "normalise": ("running", "none"),
     "exploration": ("logits", "dirichlet", "none"),
 }
@@ -146,6 +147,9 @@ class Config(Hyperparameters):
             Needs an environment with per-domain rewards (`reward: alignment` or the like).
         prior: named mixture whose logarithm is added to the actor's logits: where an actor of
             zero output starts.
+        anchor: where the actor's logits start from: the `prior` (paper), or the mixture that is
+            `current` (ours), so that a decision multiplies it, w <- w exp(l) / sum, as mirror
+            descent does; the first starts from the prior. Needs `mixture` in the observation.
         output_gain: factor on the initial weights of the actor's last layer; small starts at the
             prior.
         logit_bound: logits are squashed to within +-this (scaled tanh), which keeps the softmax
@@ -168,7 +172,9 @@ class Config(Hyperparameters):
         noise: deviation of the logit noise.
         noise_decay: factor on `noise` a decision.
         concentration: of the exploring Dirichlet; higher is nearer to the policy.
-        entropy: bonus on the mixture's entropy in the actor's objective.
+        entropy: bonus on the mixture's entropy in the actor's objective; with the anchor
+            `current`, penalty on its Kullback-Leibler divergence from the current mixture, whose
+            optimum under a factored critic is w exp(q / entropy) / sum.
         floor: share of the uniform mixture in every mixture of the policy.
         released: deviations of the released code, see `Released`.
     """
@@ -185,6 +191,7 @@ class Config(Hyperparameters):
     actor: Literal["softmax", "dirichlet"] = "softmax"
     critic: Literal["joint", "factored"] = "joint"
     prior: MixtureSpec = "uniform"
+    anchor: Literal["prior", "current"] = "prior"
     output_gain: float = 1.0
     logit_bound: float = 0.0
     pool_layers: bool = False

@@ -17,8 +17,11 @@ from agents.acodm_networks import Inputs, Normaliser, make_network, policy
 from agents.acodm_replay import Batch, ReplayBuffer
 from agents.acodm_store import flat_optimiser, owned, restore_optimiser
 from mixgym.envs.observation import ObservationLayout
+from mixgym.errors import MixgymError
 from mixgym.lm.threads import private_rng
 from mixgym.simplex import TINY, Mixture, softmax, validate_mixture
+
+_LEAST = 1e-4
 
 
 class Ddpg:
@@ -39,9 +42,17 @@ class Ddpg:
         config: hyperparameters.
         layout: of the observations.
         seed: of the networks' initial weights.
+
+    Raises:
+        MixgymError: `anchor` is "current" and the observation has no mixture.
     """
 
     def __init__(self, config: Config, layout: ObservationLayout, seed: int) -> None:
+        if config.anchor == "current" and "mixture" not in layout.domain_features:
+            raise MixgymError(
+                "anchor='current' needs the current mixture in the observation: give "
+                "observation={'set': ..., 'domain': ['mixture', ...]} or anchor='prior'"
+            )
         self.config, self.layout = config, layout
         self.normaliser = Normaliser(layout, config)
         K, F, C = len(layout.domains), self.normaliser.sizes[0], self.normaliser.context_size
@@ -60,11 +71,19 @@ class Ddpg:
         """Return mu(s), (K,), and a Dirichlet actor's concentrations."""
         with torch.no_grad():
             inputs = self.normaliser(observation[None])
-            chosen = policy(self.actor, inputs, self.log_prior, self.config)
+            chosen = policy(self.actor, inputs, self.anchor(observation[None]), self.config)
         mixture = validate_mixture(chosen.mixture[0].numpy(), len(self.log_prior), normalise=True)
         if chosen.concentration is None:
             return mixture, None
         return mixture, chosen.concentration[0].numpy().astype(np.float64)
+
+    def anchor(self, observations: NDArray[Any]) -> Tensor:
+        """Return the (K,) or (B, K) log weights that the actor's logits are added to."""
+        if self.config.anchor == "prior":
+            return self.log_prior
+        place = self.layout.domain_features.index("mixture")
+        current = self.layout.split(observations)[0][..., place]
+        return torch.from_numpy(np.log(np.maximum(current, _LEAST)).astype(np.float32))
 
     def critic_target(self, batch: Batch, bootstrap_reward: bool = False) -> Tensor:
         """Return y, (B, R); with `bootstrap_reward` the release's r + gamma r instead."""
@@ -74,7 +93,8 @@ class Ddpg:
             return reward + gamma * reward
         with torch.no_grad():
             inputs = self.normaliser(batch.next_observation)
-            mixture = policy(self.target_actor, inputs, self.log_prior, self.config).mixture
+            anchor = self.anchor(batch.next_observation)
+            mixture = policy(self.target_actor, inputs, anchor, self.config).mixture
             value = self.value(self.target_critic, inputs, mixture)
         return reward + gamma * (1.0 - torch.from_numpy(batch.done)[:, None]) * value
 
@@ -105,7 +125,8 @@ class Ddpg:
         With `imitate` the squared distance of mu(s) to the mixture played instead.
         """
         inputs = self.normaliser(batch.observation)
-        chosen = policy(self.actor, inputs, self.log_prior, self.config)
+        anchor = self.anchor(batch.observation)
+        chosen = policy(self.actor, inputs, anchor, self.config)
         if imitate:
             return functional.mse_loss(chosen.mixture, torch.from_numpy(batch.mixture))
         mixture = chosen.mixture
@@ -117,6 +138,8 @@ class Ddpg:
         loss = -self.value(self.critic, inputs, mixture).mean()
         if self.config.entropy:
             logs = torch.log(chosen.mixture + TINY)
+            if self.config.anchor == "current":
+                logs = logs - torch.log_softmax(anchor, dim=-1)
             loss = loss + self.config.entropy * (chosen.mixture * logs).sum(dim=1).mean()
         return loss
 

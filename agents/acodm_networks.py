@@ -273,6 +273,8 @@ class Policy(NamedTuple):
 def policy(actor: nn.Module, inputs: Inputs, log_prior: Tensor, config: Config) -> Policy:
     """Return mu(s): softmax(logits + log prior), or the Dirichlet with that as its mean's form.
 
+    `log_prior` is (K,), or (B, K) if every state has its own.
+
     Softmax: (1 - f) softmax(log prior + l) + f/K. Dirichlet: concentrations
     0.05 + 10 K prior softplus(l) / softplus(0), mean c / sum(c), mixed with f/K alike.
     """

@@ -10,6 +10,7 @@ REWARD_TERMS: Registry[type[RewardTerm]] = Registry(
     "reward term",
     {
         "progress": "mixgym.rewards.progress:Progress",
+        "domain-progress": "mixgym.rewards.progress:DomainProgress",
         "alignment": "mixgym.rewards.alignment:Alignment",
         "objective-alignment": "mixgym.rewards.alignment:ObjectiveAlignment",
         "diversity": "mixgym.rewards.diversity:Diversity",

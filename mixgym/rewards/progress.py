@@ -1,6 +1,10 @@
-"""Reward term `progress`."""
+"""Reward terms `progress`, and `domain-progress`, its form with a value for every domain."""
 
 from __future__ import annotations
+
+import math
+
+import numpy as np
 
 from mixgym.rewards.base import RewardTerm
 from mixgym.signals import Signals
@@ -19,3 +23,55 @@ class Progress(RewardTerm):
 
     def __call__(self, before: Signals, after: Signals) -> float:
         return float(before.objective_loss) - float(after.objective_loss)
+
+
+class DomainProgress(RewardTerm):
+    """How fast the objective falls with the logarithm of the steps, domain by domain.
+
+    With M the domains of the objective, each counted alike whatever its weight, L_i the validation
+    loss of domain i, w the mixture applied in a decision that led from step n' to n, and s = n - n'
+    (so that the first decision counts ln 2):
+
+        D = ln((n + s) / (n' + s))
+        r_i <- xi r_i + (1 - xi) (L_i(n') - L_i(n)) / (|M| D max(w_i, floor))   (i in M, else 0)
+        reward = sum_i w_i r_i
+
+    For xi = 0 the reward is the decrease of M's mean loss an e-fold of steps, nats per byte. Losses
+    fall about linearly in ln n, so that unlike `progress` it does not shrink over a run. r_i is
+    what a unit of domain i's share brings that domain itself: where all r_i are equal, no shift of
+    the mixture improves the objective, if domains do not learn from each other. That is the term's
+    limit: a domain outside the objective has r_i = 0, however much the others learn from it
+    (`objective-alignment` sees that). It costs an evaluation of the objective's domains at every
+    decision. The term is ours; dividing by the share is as in `alignment`. Unbounded; between about
+    -1 and 5.
+
+    Args:
+        xi: share of the old average kept, in [0, 1).
+        floor: the least share that is divided by, in (0, 1].
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    needs: frozenset[str] = frozenset({"objective"})
+
+    def __init__(self, xi: float = 0.0, floor: float = 0.01) -> None:
+        if not 0 <= xi < 1 or not 0 < floor <= 1:
+            raise ValueError(f"xi must lie in [0, 1) and floor in (0, 1], got {xi!r} and {floor!r}")
+        self.xi, self.floor = xi, floor
+        self.vector = np.zeros(0)
+
+    def reset(self, K: int) -> None:
+        self.vector = np.zeros(K)
+
+    def __call__(self, before: Signals, after: Signals) -> float:
+        steps = max(after.step - before.step, 1)
+        efolds = math.log((after.step + steps) / (before.step + steps))
+        decrease = (before.validation_loss - after.validation_loss).astype(np.float64)
+        mixture = after.mixture.astype(np.float64)
+        known = np.isfinite(decrease)
+        gain = np.where(known, decrease, 0.0) / max(int(known.sum()), 1)
+        rate = gain / (efolds * np.maximum(mixture, self.floor))
+        assert self.vector is not None
+        self.vector = self.xi * self.vector + (1 - self.xi) * rate
+        return float(np.dot(mixture, self.vector))

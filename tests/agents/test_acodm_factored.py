@@ -1,4 +1,4 @@
-"""AC-ODM with a factored critic: Q(s, w) = sum_i w_i q_i(s), learned from the domains' rewards."""
+"""AC-ODM with a critic factored over domains and an actor anchored at the current mixture."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from agents.acodm import AcOdm
 from agents.acodm_config import Config
 from agents.acodm_ddpg import Ddpg
 from agents.acodm_networks import policy
+from mixgym.envs.observation import ObservationLayout
 from mixgym.errors import MixgymError
 from tests.agents.toy import ContextualSimplex, average_reward
 
@@ -48,7 +50,7 @@ def filled(**arguments: Any) -> Ddpg:
 
 @pytest.mark.parametrize("kind", KINDS, ids=["mlp", "tokens"])
 def test_its_targets_and_losses_by_hand(kind):
-    """y_i = r_i + gamma (1 - d) sum_j mu'_j(s') q'_j(s'); the actor ascends sum_j mu_j(s) q_j(s)."""
+    """y_i = r_i + gamma (1 - d) sum_j mu'_j(s') q'_j(s'); the actor ascends sum_j mu_j q_j(s)."""
     ddpg = filled(gamma=0.5, **kind)
     batch = ddpg.replay.sample(np.random.default_rng(1), 12)
     with torch.no_grad():
@@ -56,7 +58,9 @@ def test_its_targets_and_losses_by_hand(kind):
         mixture = policy(ddpg.target_actor, after, ddpg.log_prior, ddpg.config).mixture.numpy()
         values, q = ddpg.target_critic(after).numpy(), ddpg.critic(now).numpy()
         acted = policy(ddpg.actor, now, ddpg.log_prior, ddpg.config).mixture.numpy()
-    ahead = [sum(m * v for m, v in zip(*row, strict=True)) for row in zip(mixture, values, strict=True)]
+    ahead = [
+        sum(m * v for m, v in zip(*row, strict=True)) for row in zip(mixture, values, strict=True)
+    ]
     expected = batch.reward + 0.5 * (1 - batch.done)[:, None] * np.array(ahead)[:, None]
     np.testing.assert_allclose(ddpg.critic_target(batch).numpy(), expected, atol=1e-5)
     loss = float(ddpg.critic_loss(batch).detach())
@@ -117,3 +121,91 @@ def test_it_resumes_exactly(tmp_path):
     ours, theirs = whole.ddpg.state_dict(), second.ddpg.state_dict()
     assert ours["replay.reward"].shape == (40, 4)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+# --- anchored at the current mixture --------------------------------------------------------------
+
+
+class WithMixture(Linear):
+    """`Linear` whose observation shows the mixture of the last decision, natural at first."""
+
+    def __init__(self, K: int = 4, decisions: int = 30) -> None:
+        super().__init__(K, decisions)
+        self.layout = ObservationLayout(
+            self.layout.domains, (), ("mixture", "train_loss"), (), ("remaining",)
+        )
+        self.observation_space = spaces.Box(-10, 10, (self.layout.size,), np.float32)
+        self.played = self.task.natural
+
+    def reset(self, **arguments: Any):
+        self.played = self.task.natural
+        return super().reset(**arguments)
+
+    def _observe(self) -> NDArray[np.float32]:
+        observation = super()._observe()
+        features = np.stack([self.played, self.context], axis=1).ravel()
+        return np.concatenate([features, observation[-1:]]).astype(np.float32)
+
+    def step(self, action: NDArray[np.float32]):
+        self.played = np.asarray(action)
+        return super().step(action)
+
+
+def anchored(**arguments: Any) -> AcOdm:
+    given = {"network": "tokens", "width": 16, "critic": "factored", "anchor": "current"}
+    return AcOdm(**{**given, "warmup_share": 0.0, **arguments})
+
+
+def test_an_anchored_actor_multiplies_the_current_mixture():
+    """softmax(l + log w), over every state's own w; before it learns it stays where it is."""
+    env = WithMixture(4)
+    agent = anchored(output_gain=0.0, logit_bound=0.0, exploration="none", updates_per_decision=0)
+    observation, info = env.reset(seed=0)
+    agent.start(env, 0)
+    np.testing.assert_allclose(agent.act(observation, info), 0.25)  # the prior, not natural
+    env.played = np.array([0.7, 0.1, 0.1, 0.1])
+    observation, *_, info = env.step(env.played)
+    np.testing.assert_allclose(agent.act(observation, info), env.played, atol=1e-6)
+
+    ddpg = agent.ddpg
+    assert ddpg is not None
+    with torch.no_grad():
+        ddpg.actor.get_submodule("head").weight.normal_()  # type: ignore[operator]
+        states = np.stack([observation, np.roll(observation, 2)])
+        inputs = ddpg.normaliser(states)
+        logits = ddpg.actor(inputs).numpy()
+        mixture = policy(ddpg.actor, inputs, ddpg.anchor(states), ddpg.config).mixture.numpy()
+    current = np.maximum(states[:, 0:8:2], 1e-4)
+    expected = current * np.exp(logits)
+    np.testing.assert_allclose(mixture, expected / expected.sum(1, keepdims=True), rtol=1e-4)
+
+
+def test_its_penalty_is_the_divergence_from_the_current_mixture():
+    losses = []
+    for entropy in (0.0, 2.0):
+        env = WithMixture(4)
+        agent = anchored(entropy=entropy, output_gain=3.0, updates_per_decision=0)
+        observation, info = env.reset(seed=0)
+        agent.start(env, 0)
+        for _ in range(6):
+            observation, *_, info = env.step(agent.act(observation, info))
+        agent.act(observation, info)
+        assert agent.ddpg is not None
+        batch = agent.ddpg.replay.all()
+        losses.append(float(agent.ddpg.actor_loss(batch).detach()))
+    states = batch.observation
+    current = states[:, 0:8:2].astype(np.float64)
+    with torch.no_grad():
+        inputs = agent.ddpg.normaliser(states)
+        chosen = policy(agent.ddpg.actor, inputs, agent.ddpg.anchor(states), agent.ddpg.config)
+    mixture = chosen.mixture.numpy().astype(np.float64)
+    divergence = (mixture * np.log(mixture / (current / current.sum(1, keepdims=True)))).sum(1)
+    assert divergence.min() > 0
+    assert losses[1] - losses[0] == pytest.approx(2.0 * divergence.mean(), rel=1e-3)
+
+
+def test_an_anchor_needs_to_be_seen():
+    env = Linear(4)
+    env.reset(seed=0)
+    with pytest.raises(MixgymError, match=r"anchor='current'.*observation.*anchor='prior'"):
+        anchored().start(env, 0)
