@@ -17,13 +17,14 @@ class UntrainedActor(AcOdm):
     exploration, no warm-up, no rewards; only the statistics that normalise the state are kept up.
 
     Args:
+        observation: of the environment it is made with, as `acodm`'s.
         arguments: those of `acodm`; `output_gain=1` is the release's initialisation.
     """
 
     name = "untrained-actor"
 
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(frozen=True, **arguments)
+    def __init__(self, *, observation: Any = None, **arguments: Any) -> None:
+        super().__init__(frozen=True, observation=observation, **arguments)
 
     @property
     def _adapts(self) -> bool:

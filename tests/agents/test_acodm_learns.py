@@ -33,7 +33,10 @@ LEARNED: dict[str, Any] = {
 
 def final_loss(name: str, seed: int) -> float:
     """Test loss of the objective, nats per byte, after an episode of the nano model."""
-    agent = make_agent(name, **LEARNED)
+    arguments = dict(LEARNED)
+    if name == "untrained-actor":
+        del arguments["reward"]
+    agent = make_agent(name, **arguments)
     env: Any = gym.make(
         "mixgym/MicroTarget-v0", model="nano", action_map="simplex", **agent.env_arguments
     )
