@@ -254,34 +254,40 @@ def results_table(rows: list[dict[str, str]], reference: str) -> list[str]:
         interval = mean_interval(values)
         return f"{interval.mean:.{digits}f} ± {interval.high - interval.mean:.{digits}f}"
 
+    names = {row["agent"] for row in rows}
+    rivals = [reference, *({"uniform"} & names - {reference})]
     lines = [
-        f"| agent | test loss | bits/byte | worst domain | minus {reference} | "
-        "LM steps to its final loss | LM tokens (train + evaluation) |",
-        "|---|---|---|---|---|---|---|",
+        "| agent | test loss | bits/byte | worst domain | "
+        + "".join(f"minus {rival} | " for rival in rivals)
+        + f"LM steps to {reference}'s final loss | LM tokens: run, rewards, evaluation "
+        "| proxies and learning |",
+        "|---" * (7 + len(rivals)) + "|",
     ]
-    agents = sorted(
-        {row["agent"] for row in rows},
-        key=lambda agent: statistics.mean(column(agent, "objective_test_loss").values()),
-    )
-    base = column(reference, "objective_test_loss")
     total = {row["seed"]: int(row["steps"]) for row in rows if row["agent"] == reference}
-    for agent in agents:
+
+    def tokens(agent: str, *accounts: str) -> str:
+        spent = [sum(int(r[a] or 0) for a in accounts) for r in rows if r["agent"] == agent]
+        return f"{statistics.mean(spent) / 1e6:.2f} M"
+
+    for agent in sorted(
+        names, key=lambda agent: statistics.mean(column(agent, "objective_test_loss").values())
+    ):
         loss = column(agent, "objective_test_loss")
         steps = column(agent, "steps_to_target")
         reached = [steps[seed] for seed in steps if steps[seed] == steps[seed]]
         mean_steps = f"{statistics.mean(reached):.0f}" if reached else "-"
-        tokens = [
-            int(row["train_tokens"]) + int(row["eval_tokens"])
-            for row in rows
-            if row["agent"] == agent
-        ]
         bits = statistics.mean(column(agent, "bits_per_byte").values())
         worst = statistics.mean(column(agent, "worst_domain_test_loss").values())
-        difference = "reference" if agent == reference else shown([loss[s] - base[s] for s in loss])
+        differences = []
+        for rival in rivals:
+            base = column(rival, "objective_test_loss")
+            paired = [loss[seed] - base[seed] for seed in loss]
+            differences.append("-" if agent == rival else shown(paired))
         lines.append(
-            f"| {agent} | {shown(list(loss.values()))} | {bits:.3f} | {worst:.4f} | {difference} | "
-            f"{mean_steps} of {next(iter(total.values()))}, {len(reached)} of {len(steps)} seeds | "
-            f"{statistics.mean(tokens) / 1e6:.2f} M |"
+            f"| {agent} | {shown(list(loss.values()))} | {bits:.3f} | {worst:.4f} | "
+            + "".join(f"{difference} | " for difference in differences)
+            + f"{mean_steps} of {next(iter(total.values()))}, {len(reached)} of {len(steps)} seeds "
+            f"| {tokens(agent, 'train_tokens', 'eval_tokens')} | {tokens(agent, 'proxy_tokens', 'agent_tokens')} |"
         )
     return lines
 
