@@ -287,7 +287,8 @@ def results_table(rows: list[dict[str, str]], reference: str) -> list[str]:
             f"| {agent} | {shown(list(loss.values()))} | {bits:.3f} | {worst:.4f} | "
             + "".join(f"{difference} | " for difference in differences)
             + f"{mean_steps} of {next(iter(total.values()))}, {len(reached)} of {len(steps)} seeds "
-            f"| {tokens(agent, 'train_tokens', 'eval_tokens')} | {tokens(agent, 'proxy_tokens', 'agent_tokens')} |"
+            f"| {tokens(agent, 'train_tokens', 'eval_tokens')} "
+            f"| {tokens(agent, 'proxy_tokens', 'agent_tokens')} |"
         )
     return lines
 
