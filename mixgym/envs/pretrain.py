@@ -36,7 +36,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Subclasses give `DEFAULTS`; every field of `EnvironmentArguments` can be given to `gym.make`.
     Public besides Gymnasium's own: `task`, `signals`, `run`, `corpus`, `ledger`, `layout`,
-    `action_map`, `report`, `fork`.
+    `action_map`, `report`, `fork`; `reward_names`, the n reward terms' names, and
+    `reward_weights`, (n,) float64.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -97,6 +98,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                     f"reward term {name!r} needs {need!r}, which {type(self).__name__} does not "
                     "measure: choose another term or environment (docs/extending.md lists them)"
                 )
+        self.reward_names = tuple(self._terms)
+        self.reward_weights = np.array([weight for weight, _ in self._terms.values()], dtype=float)
         self._measured = self._domains_to_validate()
         texts = (t.text_sequences for _, t in self._terms.values() if "diversity" in t.needs)
         self._text_sequences = max(texts, default=0)
