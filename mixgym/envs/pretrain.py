@@ -100,16 +100,15 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                 )
         self.reward_names = tuple(self._terms)
         self.reward_weights = np.array([weight for weight, _ in self._terms.values()], dtype=float)
-        self._measured = self._domains_to_validate()
         texts = (t.text_sequences for _, t in self._terms.values() if "diversity" in t.needs)
         self._text_sequences = max(texts, default=0)
         self.corpus.check_window(self.settings.context + 1)
         self.action_map = make_action_map(a.action_map, self.task.K, **(a.action_arguments or {}))
         self.action_space = cast(Any, self.action_map.space)
         self.layout = ObservationLayout.build(a.observation, names, self._layer_names())
-        self.gradients = a.gradient_settings(
-            self._needs | self.layout.needs, self.task.objective.tolist()
-        )
+        self._needs |= self.layout.needs
+        self._measured = self._domains_to_validate()
+        self.gradients = a.gradient_settings(self._needs, self.task.objective.tolist())
         self.observation_space = spaces.Box(-BOUND, BOUND, (self.layout.size,), np.float32)
         self.run: TrainingRun | None = None
         self._ended = False

@@ -236,7 +236,7 @@ def test_terms_that_all_arms_share_make_the_front(
     with pytest.raises(MixgymError, match="progress was not measured for only: give the compar"):
         pareto_set(study, comparison, out, ["progress", "stability"])
     changed("only", lambda result: result.update(term_returns={}))
-    with pytest.raises(MixgymError, match="share too few.*stability was not measured for only"):
+    with pytest.raises(MixgymError, match=r"share too few.*stability was not measured for only"):
         pareto_set(study, comparison, out)
     changed("only", lambda result: result.pop("term_returns"))
     with pytest.raises(MixgymError, match="older mixgym"):
