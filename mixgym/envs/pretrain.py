@@ -194,6 +194,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         start = replace(self.run.signals(), mixture=mixture.astype(np.float32))
         self.signals: Signals = self._validated(start, None)
         for _, term in self._terms.values():
+            term.objective = self.task.objective.copy()
             term.reset(self.task.K)
         self._last_terms = dict.fromkeys(self._terms, 0.0)
         self._last_reward = 0.0

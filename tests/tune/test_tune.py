@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,38 @@ def test_a_finished_trial_is_not_run_again(tuned, monkeypatch):
         report=lambda stage, _: stages.append(stage),
     )
     assert stages == [1, 2] and value > 0
+
+
+def test_an_episode_with_a_diverged_run_is_reported_as_infinite(tmp_path, monkeypatch):
+    """The first run of the second episode diverges at once; its budget then makes another run."""
+    from mixgym.envs.pretrain import PretrainEnv
+
+    real, runs = PretrainEnv._validated, []
+
+    def validated(self: Any, signals: Any, before: Any) -> Any:
+        found = real(self, signals, before)
+        if before is None:
+            runs.append(self.run_seed)
+        return replace(found, diverged=before is not None and len(runs) == 3)
+
+    monkeypatch.setattr(PretrainEnv, "_validated", validated)
+    reported: list[float] = []
+    arguments = {**FIXED, "learning_rate": 1e-3}
+    run_trial(
+        AgentSpec("sac", "sac", arguments),
+        ENV,
+        TINY,
+        tmp_path / "trial",
+        episodes=3,
+        training_seed=FIRST_SEED,
+        seeds=(FIRST_SEED + 1,),
+        report=lambda _, objective: reported.append(objective),
+    )
+    records = json.loads((tmp_path / "trial" / "cost.json").read_text())["runs"]
+    assert [record["episode"] for record in records] == [1, 2, 2, 3]
+    assert [record["diverged"] for record in records] == [False, True, False, False]
+    losses = [record["objective_loss"] for record in records]
+    assert reported == [losses[0], math.inf, losses[3]]
 
 
 def test_judgement_reads_validation_only(monkeypatch):
