@@ -167,7 +167,7 @@ def test_a_finished_trial_is_not_run_again(tuned, monkeypatch):
 
 
 def test_an_episode_with_a_diverged_run_is_reported_as_infinite(tmp_path, monkeypatch):
-    """The first run of the second episode diverges at once; its budget then makes another run."""
+    """The second episode's run, the fourth to be reset, diverges; its budget makes another."""
     from mixgym.envs.pretrain import PretrainEnv
 
     real, runs = PretrainEnv._validated, []
@@ -176,7 +176,7 @@ def test_an_episode_with_a_diverged_run_is_reported_as_infinite(tmp_path, monkey
         found = real(self, signals, before)
         if before is None:
             runs.append(self.run_seed)
-        return replace(found, diverged=before is not None and len(runs) == 3)
+        return replace(found, diverged=before is not None and len(runs) == 4)
 
     monkeypatch.setattr(PretrainEnv, "_validated", validated)
     reported: list[float] = []
