@@ -319,7 +319,7 @@ class MixtureController:
             return
         env = self._environment()
         if run.diverged:
-            run.charge(self.steps_per_decision)
+            run.charge((run.step - 1) % self.steps_per_decision + 1)  # the last may be shorter
         else:
             action = run.journal.actions[-1]
             self._observation, _, _, _, self._info = env.step(action)
