@@ -21,6 +21,7 @@ from mixgym.cli_tune import register
 from mixgym.compare.request import AgentSpec
 from mixgym.errors import MissingExtraError, MixgymError, UnknownNameError
 from mixgym.tune import FIRST_SEED, TuningRequest, search_space, tune_agent
+from mixgym.tune.space import split_arguments
 from mixgym.tune.trial import judge, run_trial, spent, trial_folder
 
 ENV = "mixgym/NanoPretrain-v0"
@@ -136,6 +137,26 @@ def test_real_trials_are_booked_and_written_as_hyperparameters(tuned):
 
     assert all(set(value) == {"value", "source"} for value in entry.values())
     Sac(**{name: value["value"] for name, value in entry.items()})
+
+
+def test_the_best_values_are_a_hyperparameter_file(tmp_path, monkeypatch):
+    """Arguments that are no hyperparameters stand in the heading; what was given says so."""
+    pretend(monkeypatch)
+    fixed = {**FIXED, "reward": {"progress": 2.0}, "observation": "minimal"}
+    given = TuningRequest(AgentSpec("sac", "sac", fixed), ENV, TINY, episodes=2, seeds=1)
+    text = tune_agent(given, tmp_path / "out", 1).best.read_text()
+    entry = yaml.safe_load(text)[ENV]
+    entry.pop("search")
+    sources = {name: value["source"] for name, value in entry.items()}
+    assert {name for name, source in sources.items() if source == "given"} == FIXED.keys()
+    assert all("mixgym tune" in sources[name] for name in ("learning_rate", "gamma", "tau"))
+    from agents.sb3_config import SacConfig
+
+    config = SacConfig().updated({name: value["value"] for name, value in entry.items()})
+    assert config.width == 8
+    heading = [line for line in text.splitlines() if line.startswith("#")]
+    assert '{"reward": {"progress": 2.0}, "observation": "minimal"}' in heading[-1]
+    assert split_arguments("natural", {"x": 1}) == ({"x": 1}, {})
 
 
 def test_trials_share_seeds_and_no_seed_is_a_comparisons(tuned):
