@@ -278,7 +278,10 @@ class Sb3Agent(EpisodeLearner):
             self._started().driver.model.save(file)
 
     def _adopt(self, saved: files.SavedPolicy) -> None:
-        """Take over a saved policy's networks and statistics for the environment at hand."""
+        """Take over a saved policy's networks and statistics for the environment at hand.
+
+        And the temperature it learned, unless an `ent_coef` was given.
+        """
         self._check(saved.layout, saved.scalars["action_map"])
         try:
             self._started().adopt(
@@ -289,6 +292,8 @@ class Sb3Agent(EpisodeLearner):
                 "the saved policy's networks have other shapes than the arguments ask for: leave "
                 f"out network, width, depth, ... with a policy ({error})"
             ) from error
+        if "ent_coef" not in self._arguments:
+            self._started().adopt_temperature(saved.tensors)
         self.decisions = saved.scalars["decisions"]
         self.cost = Cost(**saved.scalars["cost"])
 

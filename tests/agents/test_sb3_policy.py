@@ -160,6 +160,27 @@ def test_a_policy_may_go_on_learning_elsewhere(tmp_path):
     assert any(not torch.equal(before[k], v) for k, v in onward.learner.networks().items())
 
 
+@pytest.mark.parametrize("kind", ["sac-mlp", "tqc-mlp"])
+def test_going_on_keeps_the_temperature_that_was_learned(kind, tmp_path):
+    env = toy()
+    agent: Any = started(kind, env, learning_rate=0.1)
+    agent.learn(env, 14)
+    agent.save(tmp_path)
+    learned = agent.learner.driver.model.log_ent_coef.item()
+    fresh: Any = started(kind, env)
+    assert learned != fresh.learner.driver.model.log_ent_coef.item()
+
+    def temperature(**further: Any) -> Any:
+        onward: Any = make_agent(KINDS[kind][0], policy=str(tmp_path), frozen=False, **further)
+        env.reset(seed=0)
+        onward.start(env, 0)
+        return onward.learner.driver.model.log_ent_coef
+
+    assert temperature().item() == learned
+    assert temperature().requires_grad
+    assert temperature(ent_coef="auto_0.5").item() == pytest.approx(np.log(0.5))
+
+
 class Metered(ContextualSimplex):
     """With a ledger that charges 100 tokens a decision, as a training run does."""
 
