@@ -16,7 +16,7 @@ SMALL: dict[str, Any] = {"width": 8, "heads": 2, "depth": 1}
 class TwoTerms(ContextualSimplex):
     """The reward is the vector (r, 1), of which the scalar is r + 2."""
 
-    def step(self, action: Any):
+    def step(self, action: Any) -> Any:
         observation, reward, *ends, info = super().step(action)
         self.returned.append(reward + 2.0)
         vector = np.array([reward, 1.0], dtype=np.float32)

@@ -59,6 +59,7 @@ def test_validation_features_are_measured_without_a_reward() -> None:
     frozen = make(reward={}, validation="reward", observation="default")
     for env in (trained, frozen):
         env.reset(seed=0)
+    observation = expected = np.zeros(0)
     for _ in range(2):
         expected, *_ = trained.step(UNIFORM)
         observation, *_ = frozen.step(UNIFORM)
@@ -70,7 +71,7 @@ def test_validation_features_are_measured_without_a_reward() -> None:
     unpaid.reset(seed=0)
     unpaid.step(UNIFORM)
     assert unpaid.unwrapped.ledger.accounts["reward"].tokens == 0
-    shown = {**named(unpaid, unpaid.reset(seed=0)[0])}
+    shown = named(unpaid, unpaid.reset(seed=0)[0])
     assert shown.keys() == {name for name in named(trained, expected) if "valid" not in name} - {
         "objective_loss"
     }

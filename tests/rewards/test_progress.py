@@ -62,6 +62,7 @@ def test_domain_progress_weighs_by_the_objective() -> None:
         term.reset(2)
         reward = term(before, after)
         rates = np.array(expected) / 0.5 / np.log(2)
+        assert term.vector is not None
         np.testing.assert_allclose(term.vector, rates, rtol=1e-6)
         assert reward == pytest.approx(0.5 * rates.sum(), rel=1e-6)
 
