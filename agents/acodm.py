@@ -7,7 +7,6 @@ deviation of the released code in `acodm_config`.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 
 from agents import acodm_store as store
 from agents.acodm_config import Config, annealed_learning_rate, hyperparameters
-from agents.acodm_cost import Cost
+from agents.acodm_cost import Cost, costs_from_json, costs_to_json
 from agents.acodm_ddpg import Ddpg, explore
 from agents.acodm_networks import change_since
 from agents.acodm_rewards import Rewards
@@ -288,7 +287,7 @@ class AcOdm(EpisodeLearner):
             "normaliser": ddpg.normaliser.state_dict(),
             "odm": self._odm.state_dict(),
             "rng": self._rng.bit_generator.state,
-            "cost": asdict(self.cost + self._spent),
+            **costs_to_json(self.cost, self._spent, self._charged),
         }
         saved = store.SavedPolicy(self.config, self.layout, scalars, tensors | ddpg.state_dict())
         store.write_policy(path, self.name, saved)
@@ -303,7 +302,7 @@ class AcOdm(EpisodeLearner):
         if self.frozen:
             self._saved = saved
             self._adopt(saved)
-            self._charged = self.cost.charge(self._env)
+            self._charged += (self.cost - self._charged).charge(self._env)
             return
         changed = store.differences(saved, self.config, self.layout)
         if changed:
@@ -318,7 +317,7 @@ class AcOdm(EpisodeLearner):
         self.episodes, self._decision = scalars["episodes"], scalars["decision"]
         self._odm.load_state_dict(scalars["odm"])
         self._rng.bit_generator.state = scalars["rng"]
-        self.cost, self._spent = Cost(**scalars["cost"]), Cost()
+        self.cost, self._spent, self._charged = costs_from_json(scalars)
         pending = store.owned("pending", tensors)
         self._pending = Pending(**{k: v.numpy() for k, v in pending.items()}) if pending else None
         first = tensors.get("first.observation")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from agents.base import Agent
 from mixgym.errors import MixgymError
+from mixgym.rewards.vector import scalar_reward
 
 
 class EpisodeLearner(Agent):
@@ -30,6 +31,8 @@ class EpisodeLearner(Agent):
 
     def learn(self, env: Env[Any, Any], budget: int) -> None:
         """Learn from `budget` decisions in `env`, in as many episodes as they make.
+
+        Of a vector reward the weighted sum is learned from (`scalar_reward`).
 
         Episodes are seeded from the seed of the first `start` and their number, so that learning
         goes on where it stopped after `save` and `load`.
@@ -56,7 +59,7 @@ class EpisodeLearner(Agent):
         while not done and decisions < limit:
             action = self.act(observation, info)
             observation, reward, terminated, truncated, info = env.step(action)
-            self._given = float(reward)
+            self._given = scalar_reward(reward, info)
             done, decisions = terminated or truncated, decisions + 1
         self._end_episode(observation, info, terminated)
         self.episodes += 1

@@ -84,6 +84,8 @@ def as_factory(
 ) -> Callable[..., Any]:
     """Return the callable an entry point names; its signature lists every hyperparameter.
 
+    Their names are also its attribute `hyperparameters`, which tells them from other arguments.
+
     Args:
         kind: the agent's class; its keyword-only arguments come first.
         config: the dataclass whose fields are its hyperparameters.
@@ -110,6 +112,7 @@ def as_factory(
         raise MixgymError(f"search space of {kind.name!r} names no hyperparameters: {unknown}")
     agent.__doc__ = kind.__doc__
     agent.__signature__ = inspect.Signature([*own, *hyper])  # type: ignore[attr-defined]
+    agent.hyperparameters = tuple(item.name for item in fields(config))  # type: ignore[attr-defined]
     if search is not None:
         agent.search_space = dict(search)  # type: ignore[attr-defined]
     return agent

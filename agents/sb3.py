@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +15,7 @@ from gymnasium import Env
 from numpy.typing import NDArray
 
 from agents import acodm_store as files
-from agents.acodm_cost import Cost
+from agents.acodm_cost import Cost, costs_from_json, costs_to_json
 from agents.acodm_rewards import Rewards
 from agents.episodes import EpisodeLearner
 from agents.sb3_actions import (
@@ -237,7 +236,7 @@ class Sb3Agent(EpisodeLearner):
             "action_map": describe_map(self.map),
             "rng": self._rng.bit_generator.state,
             "learner": plain,
-            "cost": asdict(self.cost + self._spent),
+            **costs_to_json(self.cost, self._spent, self._charged),
         }
         saved = files.SavedPolicy(self.config, self.layout, scalars, tensors)
         files.write_policy(path, self.name, saved)
@@ -252,7 +251,7 @@ class Sb3Agent(EpisodeLearner):
         if self.frozen:
             self._saved = saved
             self._adopt(saved)
-            self._charged = self.cost.charge(self._env)
+            self._charged += (self.cost - self._charged).charge(self._env)
             return
         changed = files.differences(saved, self.config, self.layout)
         if changed:
@@ -267,7 +266,7 @@ class Sb3Agent(EpisodeLearner):
         self.episodes = scalars["episodes"]
         self._begun, self._waiting = scalars["begun"], scalars["waiting"]
         self._rng.bit_generator.state = scalars["rng"]
-        self.cost, self._spent = Cost(**scalars["cost"]), Cost()
+        self.cost, self._spent, self._charged = costs_from_json(scalars)
 
     def export(self, path: str | Path) -> None:
         """Write the algorithm in stable-baselines3's own format, a zip file at `path`.
@@ -279,7 +278,10 @@ class Sb3Agent(EpisodeLearner):
             self._started().driver.model.save(file)
 
     def _adopt(self, saved: files.SavedPolicy) -> None:
-        """Take over a saved policy's networks and statistics for the environment at hand."""
+        """Take over a saved policy's networks and statistics for the environment at hand.
+
+        And the temperature it learned, unless an `ent_coef` was given.
+        """
         self._check(saved.layout, saved.scalars["action_map"])
         try:
             self._started().adopt(
@@ -290,6 +292,8 @@ class Sb3Agent(EpisodeLearner):
                 "the saved policy's networks have other shapes than the arguments ask for: leave "
                 f"out network, width, depth, ... with a policy ({error})"
             ) from error
+        if "ent_coef" not in self._arguments:
+            self._started().adopt_temperature(saved.tensors)
         self.decisions = saved.scalars["decisions"]
         self.cost = Cost(**saved.scalars["cost"])
 

@@ -130,6 +130,14 @@ class Learner:
         self.driver.model.policy.load_state_dict(networks)
         self._restore_statistics(statistics)
 
+    def adopt_temperature(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the entropy coefficient that was learned, if it was and is learned."""
+        model = self.driver.model
+        saved = tensors.get("log_ent_coef")
+        if saved is not None and getattr(model, "log_ent_coef", None) is not None:
+            with torch.no_grad():
+                model.log_ent_coef.copy_(saved)
+
     def _restore_statistics(self, statistics: dict[str, Any]) -> None:
         observed: Any = getattr(self.env, "obs_rms", None)
         if observed is not None and statistics["observations"] is not None:

@@ -291,6 +291,7 @@ def _soft(config: SacConfig, env: VecEnv, shape: TokenShape, directions: int) ->
 
 def _ppo(config: PpoConfig, env: VecEnv, shape: TokenShape) -> Any:
     policy, policy_arguments = _networks(config, shape, TokenPpoPolicy)
+    policy_arguments["optimizer_kwargs"]["eps"] = 1e-5  # the library's, which ours would replace
     return PPO(
         policy,
         env,

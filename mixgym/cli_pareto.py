@@ -78,8 +78,10 @@ def _table(found: ParetoSet) -> Table:
         front = "yes" if arm.on_front else ""
         table.add_row(escape(arm.label), *returns, f"{arm.contribution:.3g}", front, seeds)
     origin = ", ".join(f"{value:.4g}" for value in found.reference)
-    table.caption = (
+    caption = (
         f"Mean returns of the reward terms. Hypervolume {found.hypervolume:.4g} above ({origin})."
     )
-    table.caption_justify = "left"
+    for term, arms in found.left_out.items():
+        caption += f"\n{term} is left out: not measured for {', '.join(arms)}."
+    table.caption, table.caption_justify = escape(caption), "left"
     return table

@@ -6,8 +6,8 @@ Every reward is maximised.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,10 @@ def _moocore() -> Any:
 @dataclass(frozen=True)
 class ParetoArm:
     """One arm: returns of the reward terms (d,), means over its seeds; whether it is on the front;
-    what it alone adds to the hypervolume; and of its seeds how many diverged."""
+    what it alone adds to the hypervolume; and of its seeds how many diverged.
+
+    An arm with a diverged seed is not on the front and adds nothing.
+    """
 
     label: str
     returns: NDArray[np.float64]
@@ -113,13 +116,23 @@ class ParetoArm:
 
 @dataclass(frozen=True)
 class ParetoSet:
-    """A comparison's arms under its reward terms, with the reference point (d,)."""
+    """A comparison's arms under its reward terms, with the reference point (d,).
+
+    Attributes:
+        name: of the comparison.
+        terms: d names, in the order of the returns.
+        arms: with their returns.
+        reference: of the hypervolume.
+        hypervolume: of the arms of which no seed diverged.
+        left_out: terms that some arms did not measure, with those arms' labels.
+    """
 
     name: str
     terms: tuple[str, ...]
     arms: tuple[ParetoArm, ...]
     reference: NDArray[np.float64]
     hypervolume: float
+    left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def pareto_set(
@@ -133,15 +146,18 @@ def pareto_set(
 
     Args:
         study: whose folder is `out`.
-        comparison: of the study. Every finished run counts, a diverged one with the penalties it
-            was given.
+        comparison: of the study. Every finished run counts in its arm's mean, a diverged one with
+            the penalty it was given; but an arm with a diverged run is not on the front, adds
+            nothing to the hypervolume, and dominates no other: its run ended early, so that terms
+            that only accumulate costs would favour it.
         out: the folder, with the runs' own folders.
-        terms: which rewards, in which order; all by default.
+        terms: which rewards, in which order; by default all that every arm has measured.
         reference: a number a term; by default the least mean return of any arm, so that an arm at
             the edge adds nothing, and two comparisons' hypervolumes do not compare.
 
     Raises:
-        MixgymError: no finished run, runs without returns of terms, or fewer than two terms.
+        MixgymError: no finished run, runs without returns of terms, a chosen term that some arms
+            did not measure, or fewer than two terms.
         UnknownNameError: a term that was not measured.
         ValueError: a reference of the wrong length.
     """
@@ -157,15 +173,23 @@ def pareto_set(
             diverged[label] += bool(result["diverged"])
     if not returns:
         raise MixgymError(f"{out} has no finished run of {comparison.name} in it")
-    known = list(next(iter(returns.values()))[0])
+    known = list(dict.fromkeys(t for runs in returns.values() for run in runs for t in run))
+    lacking = {term: arms for term in known if (arms := _arms_without(term, returns))}
     for term in terms:
         if term not in known:
             raise unknown_name("reward term of this comparison", term, known)
-    chosen = tuple(terms or known)
+        if term in lacking:
+            raise MixgymError(f"{_not_measured(lacking, [term])}: {_MEASURE_ALL}")
+    chosen = tuple(terms or [term for term in known if term not in lacking])
+    if len(chosen) < 2 and lacking and not terms:
+        raise MixgymError(
+            f"the arms of {comparison.name} share too few reward terms for a front: "
+            f"{_not_measured(lacking, lacking)}: {_MEASURE_ALL}"
+        )
     if len(chosen) < 2:
         raise MixgymError(
-            f"{comparison.name} has the reward {', '.join(chosen)} alone: a front needs two terms "
-            "or more; compare on an mo- environment, or with reward={...} of several"
+            f"{comparison.name} has the reward {', '.join(chosen) or '{}'} alone: a front needs "
+            "two terms or more; compare on an mo- environment, or with reward={...} of several"
         )
     points = np.array(
         [
@@ -174,17 +198,32 @@ def pareto_set(
         ]
     )
     origin = points.min(axis=0) if reference is None else np.asarray(reference, dtype=np.float64)
-    front, alone = pareto_front(points), contributions(points, origin)
+    finished = np.array([not diverged[label] for label in returns])
+    front, alone = np.zeros(len(points), dtype=bool), np.zeros(len(points))
+    front[finished] = pareto_front(points[finished])
+    alone[finished] = contributions(points[finished], origin)
     arms = tuple(
         ParetoArm(label, point, bool(on), float(own), len(returns[label]), diverged[label])
         for label, point, on, own in zip(returns, points, front, alone, strict=True)
     )
-    return ParetoSet(comparison.name, chosen, arms, origin, hypervolume(points, origin))
+    volume = hypervolume(points[finished], origin)
+    return ParetoSet(comparison.name, chosen, arms, origin, volume, {} if terms else lacking)
+
+
+_MEASURE_ALL = "give the comparison reward={...} so that every arm is measured by the same terms"
+
+
+def _arms_without(term: str, returns: Mapping[str, list[dict[str, float]]]) -> tuple[str, ...]:
+    return tuple(label for label, runs in returns.items() if any(term not in run for run in runs))
+
+
+def _not_measured(lacking: Mapping[str, tuple[str, ...]], terms: Iterable[str]) -> str:
+    return "; ".join(f"{term} was not measured for {', '.join(lacking[term])}" for term in terms)
 
 
 def _term_returns(result: dict[str, Any], comparison: Comparison) -> dict[str, float]:
     found = result.get("term_returns")
-    if not found:
+    if found is None:
         raise MixgymError(
             f"the runs of {comparison.name} do not say what each reward term returned: they are of "
             "an older mixgym or another environment; run the comparison again"

@@ -28,7 +28,7 @@ from mixgym.compare.runfolder import (
 from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
 from mixgym.files import write_json
-from mixgym.rewards.vector import scalar_reward
+from mixgym.rewards.vector import penalty_vector, scalar_reward
 
 Progress = Callable[[dict[str, Any]], None]
 TIMING_STEPS = 8
@@ -154,7 +154,7 @@ def _episode(
             apart, step = _seconds_apart(inner), info["step"]
             observation, given, terminated, truncated, info = env.step(action)
             reward = scalar_reward(given, info)
-            _add_terms(term_returns, given, info)
+            _add_terms(term_returns, given, info, inner.reward_weights)
             done = terminated or truncated
             stepped = time.perf_counter() - decided
             act_seconds += decided - before
@@ -213,10 +213,20 @@ def _episode(
     return result
 
 
-def _add_terms(returns: dict[str, float], reward: Any, info: dict[str, Any]) -> None:
-    """Add a decision's reward terms to their returns; of a vector reward its own entries."""
+def _add_terms(
+    returns: dict[str, float], reward: Any, info: dict[str, Any], weights: NDArray[np.float64]
+) -> None:
+    """Add a decision's reward terms to their returns; of a vector reward its own entries.
+
+    A scalar reward's penalty for divergence is shared out among the terms as in a vector reward.
+    """
     terms = info.get("reward_terms", {})
-    values = np.asarray(reward).tolist() if np.ndim(reward) else terms.values()
+    if np.ndim(reward):
+        values = np.asarray(reward).tolist()
+    elif info["diverged"]:
+        values = penalty_vector(weights.tolist(), -info["reward"]).tolist()
+    else:
+        values = list(terms.values())
     for name, value in zip(terms, values, strict=True):
         returns[name] = returns.get(name, 0.0) + float(value)
 

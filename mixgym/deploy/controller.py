@@ -67,12 +67,13 @@ class MixtureController:
         objective: whose validation loss counts: `"mean"`, a domain, a group, a list, or weights.
         seed: of the window order, the agent and action noise.
         validation: validation losses measured at every decision: `"objective"`, `"all"`, or
-            `"reward"` (only what a reward needs). By default `"objective"` if the agent asks for
-            an observation with validation losses in it, else `"reward"`, which costs nothing.
+            `"reward"` (only what a reward or the observation needs), the default. Unless you or
+            the agent ask for an observation with validation losses in it, it then costs nothing.
         collator: data collator of everything that is not training, the Trainer's evaluation for
             one; `transformers.default_data_collator` by default.
-        arguments: further environment arguments: `groups`, `observation`, `reward` (none by
-            default), `gradients`, `action_map` (of agents that have none of their own),
+        arguments: further environment arguments: `groups`, `observation` (`"training"` by default,
+            `"default"` if validation losses are measured anyway), `reward` (none by default),
+            `gradients`, `action_map` (of agents that have none of their own),
             `action_arguments`, `evaluation_windows`, `evaluation_seed`, `layers`, `loss_decay`.
 
     Raises:
@@ -318,7 +319,7 @@ class MixtureController:
             return
         env = self._environment()
         if run.diverged:
-            run.charge(self.steps_per_decision)
+            run.charge((run.step - 1) % self.steps_per_decision + 1)  # the last may be shorter
         else:
             action = run.journal.actions[-1]
             self._observation, _, _, _, self._info = env.step(action)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mixgym.deploy.environment import TrainerEnv
-from mixgym.envs.arguments import with_wanted
-from mixgym.envs.observation import ObservationLayout
+from mixgym.envs.arguments import EnvironmentArguments, with_wanted
 from mixgym.envs.task import domain_weights
 from mixgym.errors import unknown_name
 from mixgym.lm.settings import Settings
+from mixgym.rewards import REWARD_TERMS
+from mixgym.rewards.build import build_terms
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -28,7 +29,6 @@ FREE: tuple[str, ...] = (
     *("layers", "loss_decay"),
 )
 _CONTROLLERS = ("objective", "validation", "context", "steps_per_decision")
-_VALIDATION_FEATURES = {"validation_loss", "validation_change", "objective_loss"}
 #: What does not have to be the same to go on: the Trainer's, or in the corpus's hash.
 _CHANGEABLE = ("model", "training", "corpus", "tokenizer", "limit", "corpus_hash")
 
@@ -39,8 +39,8 @@ def environment_arguments(corpus: Corpus, agent: Agent, given: Mapping[str, Any]
     Args:
         corpus: the text.
         agent: whose wishes complete what is given.
-        given: of `FREE` and of the controller's own arguments. Without `validation`, validation
-            losses are measured if the observation that is asked for shows them.
+        given: of `FREE` and of the controller's own arguments. Without `observation`, nor an
+            agent that asks for one, it is `"training"` where nothing else needs validation losses.
 
     Raises:
         UnknownNameError, ValueError: a name or value that does not exist.
@@ -51,21 +51,21 @@ def environment_arguments(corpus: Corpus, agent: Agent, given: Mapping[str, Any]
     result = with_wanted(given, agent.env_arguments)
     if agent.action_map is not None:
         result["action_map"] = agent.action_map
-    if "validation" not in result:
-        asked = "observation" in result and _reads_validation(result["observation"])
-        result["validation"] = "objective" if asked else "reward"
     spec = corpus.spec
     result["corpus"] = spec["name"]
     result |= {name: spec[name] for name in ("tokenizer", "domains", "limit")}
+    if "observation" not in result and not _validated(TrainerEnv.DEFAULTS.updated(result)):
+        result["observation"] = "training"
     checked = TrainerEnv.DEFAULTS.updated(result)
     checked.training_settings()
     domain_weights(checked.objective, corpus.names, checked.groups or {}, "objective")
     return result
 
 
-def _reads_validation(observation: Any) -> bool:
-    layout = ObservationLayout.build(observation, (), ())
-    return bool(_VALIDATION_FEATURES & {*layout.domain_features, *layout.scalar_features})
+def _validated(arguments: EnvironmentArguments) -> bool:
+    """Whether validation losses are measured whatever the observation."""
+    terms = build_terms(REWARD_TERMS, arguments.reward).values()
+    return arguments.validation != "reward" or any("objective" in term.needs for _, term in terms)
 
 
 def trainer_settings(args: TrainingArguments, max_steps: int) -> dict[str, Any]:

@@ -112,7 +112,11 @@ def _check_weights(model: torch.nn.Module, saved: dict[str, list[float]]) -> Non
     # transformers 5 writes some architectures' weights under older names (GPT-NeoX's lm_head as
     # embed_out), which the Trainer then does not find again: it warns and trains on.
     ours = _samples(model)
-    wrong = [name for name in {**saved, **ours} if saved.get(name) != ours.get(name)]
+    wrong = [
+        name
+        for name in {**saved, **ours}
+        if not np.array_equal(saved.get(name, []), ours.get(name, []), equal_nan=True)
+    ]
     if wrong:
         raise CheckpointError(
             f"the Trainer did not restore the weights of {', '.join(wrong[:3])}"

@@ -43,7 +43,8 @@ class EnvironmentArguments:
             `{"kinds": ["gram"], "every": 10}`. What the reward terms and the observation need is
             measured without being named; None for nothing more.
         validation: validation losses measured at each decision: `"objective"`, `"all"` or
-            `"reward"` (only what the reward terms need).
+            `"reward"` (only what the reward terms and the observation need: the default
+            observation shows those of the objective, `"training"` and `"minimal"` none).
         evaluation_windows: validation windows a domain at each decision.
         report_windows: windows a domain in reports.
         evaluation_seed: selects the held-out windows; not the run's seed.

@@ -84,8 +84,12 @@ DOMAIN_FEATURES: dict[str, Feature] = {
     },
 }
 
-#: What a feature needs measured, as a reward term's `needs`; nothing for the others.
+#: What a domain's or a scalar feature needs measured, as a reward term's `needs`; nothing for the
+#: others.
 FEATURE_NEEDS: dict[str, str] = {
+    "validation_loss": "objective",
+    "validation_change": "objective",
+    "objective_loss": "objective",
     "gradient_norm": "gram",
     "alignment": "gram",
     "objective_alignment": "objective_gradient",
@@ -112,6 +116,15 @@ OBSERVATIONS: dict[str, dict[str, Any]] = {
         ),
         "layer": tuple(LAYER_FEATURES),
         "scalar": tuple(SCALAR_FEATURES),
+    },
+    # The default without validation losses, for runs that do not pay for them.
+    "training": {
+        "domain": (
+            *("mixture", "natural", "objective", "token_share", "epochs", "train_loss"),
+            *("train_loss_change", "train_loss_age"),
+        ),
+        "layer": tuple(LAYER_FEATURES),
+        "scalar": ("remaining",),
     },
     "minimal": {
         "domain": ("mixture", "train_loss", "train_loss_change"),
@@ -211,7 +224,8 @@ class ObservationLayout:
     @property
     def needs(self) -> frozenset[str]:
         """What the features need measured, as a reward term's `needs`."""
-        return frozenset(FEATURE_NEEDS[f] for f in self.domain_features if f in FEATURE_NEEDS)
+        features = (*self.domain_features, *self.scalar_features)
+        return frozenset(FEATURE_NEEDS[f] for f in features if f in FEATURE_NEEDS)
 
     @property
     def size(self) -> int:

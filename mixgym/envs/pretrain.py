@@ -36,7 +36,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Subclasses give `DEFAULTS`; every field of `EnvironmentArguments` can be given to `gym.make`.
     Public besides Gymnasium's own: `task`, `signals`, `run`, `corpus`, `ledger`, `layout`,
-    `action_map`, `report`, `fork`.
+    `action_map`, `report`, `fork`; `reward_names`, the n reward terms' names, and
+    `reward_weights`, (n,) float64.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -97,16 +98,17 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                     f"reward term {name!r} needs {need!r}, which {type(self).__name__} does not "
                     "measure: choose another term or environment (docs/extending.md lists them)"
                 )
-        self._measured = self._domains_to_validate()
+        self.reward_names = tuple(self._terms)
+        self.reward_weights = np.array([weight for weight, _ in self._terms.values()], dtype=float)
         texts = (t.text_sequences for _, t in self._terms.values() if "diversity" in t.needs)
         self._text_sequences = max(texts, default=0)
         self.corpus.check_window(self.settings.context + 1)
         self.action_map = make_action_map(a.action_map, self.task.K, **(a.action_arguments or {}))
         self.action_space = cast(Any, self.action_map.space)
         self.layout = ObservationLayout.build(a.observation, names, self._layer_names())
-        self.gradients = a.gradient_settings(
-            self._needs | self.layout.needs, self.task.objective.tolist()
-        )
+        self._needs |= self.layout.needs
+        self._measured = self._domains_to_validate()
+        self.gradients = a.gradient_settings(self._needs, self.task.objective.tolist())
         self.observation_space = spaces.Box(-BOUND, BOUND, (self.layout.size,), np.float32)
         self.run: TrainingRun | None = None
         self._ended = False
@@ -192,6 +194,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         start = replace(self.run.signals(), mixture=mixture.astype(np.float32))
         self.signals: Signals = self._validated(start, None)
         for _, term in self._terms.values():
+            term.objective = self.task.objective.copy()
             term.reset(self.task.K)
         self._last_terms = dict.fromkeys(self._terms, 0.0)
         self._last_reward = 0.0

@@ -43,21 +43,20 @@ class VectorRewardEnv(PretrainEnv):
 
     To MO-Gymnasium's conventions, and without needing it. Mixed in before an environment.
 
+    Without terms (`reward={}`, which a frozen policy asks for) the vector is empty, n = 0.
+
     Attributes:
         reward_space: `Box`, float32 (n,): the terms' bounds, and a diverged run's.
         reward_dim: n, the number of reward terms.
-        reward_names: the terms' names, in the vector's order.
-        reward_weights: (n,) float64, their weights in the scalar reward.
     """
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         super().__init__(render_mode=render_mode, **arguments)
-        self.reward_names = tuple(self._terms)
         self.reward_dim = len(self._terms)
-        self.reward_weights = np.array([weight for weight, _ in self._terms.values()])
         penalty = penalty_vector(self.reward_weights.tolist(), self.arguments.divergence_penalty)
         self._penalty = penalty.astype(np.float32)
         bounds = np.array([term.bounds for _, term in self._terms.values()], dtype=np.float32)
+        bounds = bounds.reshape(-1, 2)
         low, high = np.minimum(bounds[:, 0], self._penalty), np.maximum(bounds[:, 1], self._penalty)
         self.reward_space = spaces.Box(low, high, dtype=np.float32)
 

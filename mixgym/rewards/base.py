@@ -27,6 +27,8 @@ class RewardTerm(ABC):
         text_sequences: sequences of each domain whose text is measured at a decision, for a term
             that needs "diversity".
         bounds: smallest and largest value the term can have.
+        objective: (K,) float64, the domains' weights in the objective, summing to 1; an environment
+            sets it before every `reset`. None elsewhere.
         vector: (K,) float64, one value a domain behind the latest reward, finite; None for a term
             that has no such values. An environment shows it in `info["reward_vectors"]`.
     """
@@ -34,6 +36,7 @@ class RewardTerm(ABC):
     needs: frozenset[str] = frozenset()
     text_sequences: int = 12
     bounds: tuple[float, float] = (-math.inf, math.inf)
+    objective: NDArray[np.float64] | None = None
     vector: NDArray[np.float64] | None = None
 
     def reset(self, K: int) -> None:

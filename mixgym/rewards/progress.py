@@ -28,22 +28,23 @@ class Progress(RewardTerm):
 class DomainProgress(RewardTerm):
     """How fast the objective falls with the logarithm of the steps, domain by domain.
 
-    With M the domains of the objective, each counted alike whatever its weight, L_i the validation
-    loss of domain i, w the mixture applied in a decision that led from step n' to n, and s = n - n'
-    (so that the first decision counts ln 2):
+    With o the weights of the objective, L_i the validation loss of domain i, w the mixture applied
+    in a decision that led from step n' to n, and s = n - n' (so that the first decision counts
+    ln 2):
 
         D = ln((n + s) / (n' + s))
-        r_i <- xi r_i + (1 - xi) (L_i(n') - L_i(n)) / (|M| D max(w_i, floor))   (i in M, else 0)
+        r_i <- xi r_i + (1 - xi) o_i (L_i(n') - L_i(n)) / (D max(w_i, floor))
         reward = sum_i w_i r_i
 
-    For xi = 0 the reward is the decrease of M's mean loss an e-fold of steps, nats per byte. Losses
-    fall about linearly in ln n, so that unlike `progress` it does not shrink over a run. r_i is
-    what a unit of domain i's share brings that domain itself: where all r_i are equal, no shift of
-    the mixture improves the objective, if domains do not learn from each other. That is the term's
-    limit: a domain outside the objective has r_i = 0, however much the others learn from it
-    (`objective-alignment` sees that). It costs an evaluation of the objective's domains at every
-    decision. The term is ours; dividing by the share is as in `alignment`. Unbounded; between about
-    -1 and 5.
+    For xi = 0 the reward is the decrease of the objective an e-fold of steps, nats per byte (less
+    where a share is below the floor). Losses fall about linearly in ln n, so that unlike `progress`
+    it does not shrink over a run. r_i is what a unit of domain i's share brings the objective
+    through that domain itself: where all r_i are equal, no shift of the mixture improves it, if
+    domains do not learn from each other. That is the term's limit: a domain outside the objective
+    has r_i = 0, however much the others learn from it (`objective-alignment` sees that). Without an
+    `objective` (outside an environment) all domains whose loss was measured count alike. It costs
+    an evaluation of the objective's domains at every decision. The term is ours; dividing by the
+    share is as in `alignment`. Unbounded; between about -1 and 5.
 
     Args:
         xi: share of the old average kept, in [0, 1).
@@ -70,7 +71,9 @@ class DomainProgress(RewardTerm):
         decrease = (before.validation_loss - after.validation_loss).astype(np.float64)
         mixture = after.mixture.astype(np.float64)
         known = np.isfinite(decrease)
-        gain = np.where(known, decrease, 0.0) / max(int(known.sum()), 1)
+        alike = known / max(int(known.sum()), 1)
+        weights = alike if self.objective is None else self.objective
+        gain = weights * np.where(known, decrease, 0.0)
         rate = gain / (efolds * np.maximum(mixture, self.floor))
         assert self.vector is not None
         self.vector = self.xi * self.vector + (1 - self.xi) * rate

@@ -23,6 +23,8 @@ class EpisodeRecord:
         tokens, flops, seconds: of all ledger accounts together.
         accounts: tokens of each account.
         diverged: whether the run did.
+        episode: which `learn` of `mixgym train` it was in, from 1 on: a run that diverged leaves
+            budget for further ones. 0 elsewhere.
     """
 
     seed: int
@@ -34,6 +36,7 @@ class EpisodeRecord:
     seconds: float
     accounts: dict[str, int]
     diverged: bool
+    episode: int = 0
 
 
 class Monitor(gym.Wrapper[Any, Any, Any, Any]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,8 @@ def _train(
                 f"agent {agent.name!r} does not learn: it took no decision in the environment; "
                 "compare it without training"
             )
-        done, records = done + 1, records + fresh
+        done += 1
+        records += [replace(record, episode=done) for record in fresh]
         _keep(out, agent, done, records)
     return read_json(out / COST)
 

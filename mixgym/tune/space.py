@@ -2,7 +2,8 @@
 
 The callable that an agent's entry point names has an attribute `search_space`:
 `{argument: {"choices": [...]}}` or `{argument: {"low": 1e-4, "high": 1e-2, "log": True}}`, whole
-numbers if both ends are; `"default"` is the value the first trial tries.
+numbers if both ends are; `"default"` is the value the first trial tries. An attribute
+`hyperparameters`, a tuple of names, may say which of the arguments are hyperparameters.
 """
 
 from __future__ import annotations
@@ -43,6 +44,24 @@ def search_space(agent: str) -> dict[str, dict[str, Any]]:
                 f"the search space of {name!r} is {dict(entry)!r}: give choices, or low and high"
             )
     return {name: dict(entry) for name, entry in space.items()}
+
+
+def split_arguments(
+    agent: str, arguments: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return an installed agent's arguments as its hyperparameters and the others.
+
+    All are hyperparameters of an agent that does not say which are.
+
+    Raises:
+        UnknownNameError: no such agent.
+    """
+    agents = list_agents()
+    if agent not in agents:
+        raise unknown_name("agent", agent, agents)
+    named = getattr(agents[agent].load(), "hyperparameters", tuple(arguments))
+    ours = {name: value for name, value in arguments.items() if name in named}
+    return ours, {name: value for name, value in arguments.items() if name not in named}
 
 
 def suggest(trial: Any, space: Space) -> dict[str, Any]:

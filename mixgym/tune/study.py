@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import logging
 import math
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from mixgym.compare.request import AgentSpec, check_plain
 from mixgym.compare.validate import environment_id
 from mixgym.errors import MixgymError, missing_extra
 from mixgym.files import read_json, write_json, write_text
-from mixgym.tune.space import Space, defaults, search_space, suggest
+from mixgym.tune.space import Space, defaults, search_space, split_arguments, suggest
 from mixgym.tune.trial import run_trial, spent, trial_folder
 
 #: Seeds from here on are tuning's; comparisons count from 0.
@@ -328,17 +329,19 @@ def _write_best(
         "tokens": tokens,
         "validation_objective": best.value,
     }
-    values = {**request.agent.arguments, **parameters}
+    given, others = split_arguments(request.agent.agent, request.agent.arguments)
     table = {
         request.env: {
             "search": search,
-            **{name: {"value": value, "source": source} for name, value in values.items()},
+            **{name: {"value": value, "source": "given"} for name, value in given.items()},
+            **{name: {"value": value, "source": source} for name, value in parameters.items()},
         }
     }
     heading = (
         f"# Hyperparameters of the `{request.agent.agent}` agent found by mixgym tune; `search` is "
         "what was spent,\n# in trials and language-model tokens. Environment arguments: "
-        f"{request.env_arguments or 'none'}.\n\n"
+        f"{json.dumps(request.env_arguments) if request.env_arguments else 'none'}.\n"
+        f"# The agent's other arguments: {json.dumps(others) if others else 'none'}.\n\n"
     )
     write_text(out / BEST, heading + yaml.safe_dump(table, sort_keys=False, width=100))
     return TuningResult(

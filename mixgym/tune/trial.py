@@ -69,7 +69,7 @@ def run_trial(
         request = TrainingRequest(agent, env, dict(env_arguments), training_seed)
         for episode in range(1, episodes + 1):
             cost = train_agent(request, folder, episode, resume=folder.exists())
-            report(episode, _finite(cost["runs"][episode - 1]["objective_loss"]))
+            report(episode, _learned(cost["runs"], episode))
         judged = AgentSpec(agent.label, agent.agent, {"policy": str(folder)})
     objectives: list[float] = []
     for number, seed in enumerate(seeds):
@@ -77,6 +77,14 @@ def run_trial(
         if not episodes:
             report(number + 1, sum(objectives) / len(objectives))
     return sum(objectives) / len(objectives)
+
+
+def _learned(runs: Sequence[Mapping[str, Any]], episode: int) -> float:
+    """Objective at the end of an episode of learning, infinite if a run diverged in it."""
+    own = [run for n, run in enumerate(runs, 1) if run.get("episode", n) == episode]
+    if not own or any(run["diverged"] for run in own):
+        return math.inf
+    return _finite(own[-1]["objective_loss"])
 
 
 def spent(folder: Path) -> int:

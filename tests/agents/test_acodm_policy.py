@@ -274,6 +274,27 @@ def test_what_learning_cost_is_charged_to_every_run_it_drives(tmp_path):
     assert saved is not None and saved.scalars["cost"]["tokens"] == 35 * 110
 
 
+def test_a_resumed_run_is_counted_once(tmp_path):
+    """Saved after 6 decisions, stopped after 12: the twelfth's cost is not absorbed yet."""
+    learned(Metered(4, decisions=10), 10, **TOKENS).save(tmp_path / "policy")
+    env, twin = Metered(4, decisions=20), Metered(4, decisions=20)
+    observation, info = env.reset(seed=0)
+    twin.reset(seed=0)
+    first, second = (AcOdm(policy=str(tmp_path / "policy"), frozen=False) for _ in range(2))
+    first.start(env, 0)
+    for _ in range(6):
+        observation, *_, info = env.step(first.act(observation, info))
+    first.save(tmp_path / "half")
+    second.start(twin, 0)
+    second.load(tmp_path / "half")
+    twin.ledger = env.ledger
+    for _ in range(6):
+        observation, *_, info = env.step(second.act(observation, info))
+    second.save(tmp_path / "whole")
+    saved = AcOdm(policy=str(tmp_path / "whole"))._saved
+    assert saved is not None and saved.scalars["cost"]["tokens"] == (10 + 11) * 110
+
+
 def test_costs_add_up():
     total = Cost(1, 2.0, 3.0) + Cost(10, 20.0, 30.0)
     assert total == Cost(11, 22.0, 33.0) and total - Cost(1, 2.0, 3.0) == Cost(10, 20.0, 30.0)

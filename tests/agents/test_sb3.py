@@ -62,6 +62,16 @@ def learner(kind: str, layout: Any, **further: Any) -> Learner:
 
 
 @every_kind
+def test_adam_is_the_librarys(kind):
+    """stable-baselines3 gives Adam eps 1e-5 for its on-policy algorithms, 1e-8 for the others."""
+    agent = started(kind, Boxed(ContextualSimplex(4, decisions=6)))
+    assert agent.learner is not None
+    expected = 1e-5 if kind.startswith("ppo") else 1e-8
+    for optimiser in agent.learner.driver.optimisers().values():
+        assert optimiser.defaults["eps"] == expected
+
+
+@every_kind
 def test_learning_moves_every_parameter_and_no_global_random_state(kind):
     env = Boxed(ContextualSimplex(4, decisions=6))
     agent = started(kind, env)

@@ -14,6 +14,7 @@ import torch
 
 pytest.importorskip("sb3_contrib")
 
+from agents.acodm_cost import Cost, costs_from_json
 from agents.sb3 import Sb3Agent
 from mixgym.agents import make_agent
 from mixgym.errors import CheckpointError, MixgymError
@@ -73,7 +74,9 @@ def assert_same_state(first: Sb3Agent, second: Sb3Agent) -> None:
 
 def record(folder: Path) -> dict[str, Any]:
     stored = json.loads((folder / "policy.json").read_text())
-    stored["scalars"]["cost"].pop("seconds")
+    current = stored["scalars"]["current_run"].values()
+    for cost in (stored["scalars"]["cost"], *current):
+        cost.pop("seconds")
     stored.pop("digest")
     return stored
 
@@ -157,6 +160,27 @@ def test_a_policy_may_go_on_learning_elsewhere(tmp_path):
     assert any(not torch.equal(before[k], v) for k, v in onward.learner.networks().items())
 
 
+@pytest.mark.parametrize("kind", ["sac-mlp", "tqc-mlp"])
+def test_going_on_keeps_the_temperature_that_was_learned(kind, tmp_path):
+    env = toy()
+    agent: Any = started(kind, env, learning_rate=0.1)
+    agent.learn(env, 14)
+    agent.save(tmp_path)
+    learned = agent.learner.driver.model.log_ent_coef.item()
+    fresh: Any = started(kind, env)
+    assert learned != fresh.learner.driver.model.log_ent_coef.item()
+
+    def temperature(**further: Any) -> Any:
+        onward: Any = make_agent(KINDS[kind][0], policy=str(tmp_path), frozen=False, **further)
+        env.reset(seed=0)
+        onward.start(env, 0)
+        return onward.learner.driver.model.log_ent_coef
+
+    assert temperature().item() == learned
+    assert temperature().requires_grad
+    assert temperature(ent_coef="auto_0.5").item() == pytest.approx(np.log(0.5))
+
+
 class Metered(ContextualSimplex):
     """With a ledger that charges 100 tokens a decision, as a training run does."""
 
@@ -188,6 +212,65 @@ def test_what_learning_cost_is_on_the_ledger_of_every_run_it_drives(kind, tmp_pa
     online, env = started(kind, env), Boxed(Metered(4, decisions=7))
     rollout(online, env)
     assert env.unwrapped.ledger.accounts["agent"].tokens == 0  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["sac-tokens", "ppo-tokens"])
+@pytest.mark.parametrize("taught", [False, True], ids=["from-nothing", "from-a-policy"])
+def test_a_resumed_run_is_counted_once(kind, taught, tmp_path):
+    """Saved after 6 decisions, stopped after 12: the twelfth's cost is not absorbed yet."""
+    further: dict[str, Any] = {}
+    if taught:
+        teacher = started(kind, Boxed(Metered(4, decisions=7)))
+        teacher.learn(Boxed(Metered(4, decisions=7)), 10)
+        teacher.save(tmp_path / "policy")
+        further = {"policy": str(tmp_path / "policy"), "frozen": False}
+    earlier = 1100 if taught else 0
+    env = Boxed(Metered(4, decisions=20))
+    name, arguments = KINDS[kind]
+    agent: Any = make_agent(name, **{**arguments, **further})
+    observation, info = env.reset(seed=0)
+    agent.start(env, 0)
+    observation, info = play(agent, env, observation, info, 6)
+    agent.save(tmp_path / "half")
+
+    twin = deepcopy(env)
+    kept = deepcopy(twin.unwrapped.ledger)  # type: ignore[attr-defined]
+    assert kept.accounts["agent"].tokens == earlier
+    resumed = started(kind, twin, seed=99, **further)
+    resumed.load(tmp_path / "half")
+    twin.unwrapped.ledger = kept  # type: ignore[attr-defined]
+    play(resumed, twin, observation, info, 6)
+    resumed.save(tmp_path / "resumed")
+    saved = record(tmp_path / "resumed")["scalars"]
+    assert saved["cost"]["tokens"] == earlier + 11 * 110
+    assert saved["cost"]["flops"] == (earlier / 110 + 11) * 6e3
+
+    old = resumed._read(tmp_path / "resumed").scalars
+    old.pop("current_run")
+    assert costs_from_json(old) == (Cost(**old["cost"]), Cost(), Cost())
+
+
+@pytest.mark.parametrize("name", ["sac", "acodm"])
+def test_a_frozen_policy_that_is_loaded_again_is_charged_once(name, tmp_path):
+    env: Any = Metered(4, decisions=7)
+    arguments: dict[str, Any] = {**SMALL, "batch_size": 8}
+    if name == "sac":
+        env, arguments = Boxed(env), OFF
+    agent: Any = make_agent(name, **arguments)
+    env.reset(seed=0)
+    agent.start(env, 0)
+    agent.learn(env, 10)
+    agent.save(tmp_path)
+    driven: Any = make_agent(name, policy=str(tmp_path))
+    env.reset(seed=1)
+    driven.start(env, 1)
+    driven.load(tmp_path)
+    assert env.unwrapped.ledger.accounts["agent"].tokens == 1100
+    later: Any = make_agent(name, frozen=True, **arguments)
+    env.reset(seed=1)
+    later.start(env, 1)
+    later.load(tmp_path)
+    assert env.unwrapped.ledger.accounts["agent"].tokens == 1100
 
 
 def test_other_settings_and_damage_are_refused(tmp_path):

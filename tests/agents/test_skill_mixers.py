@@ -185,7 +185,7 @@ def test_skill_it_learns_its_graph_from_one_proxy_a_domain(cache: Path) -> None:
     # three proxies and four measurements of two domains
     assert inner.ledger.accounts["proxy"].tokens == 3 * 4 * 4 * 16 + 4 * 2 * 2 * 16
     with pytest.raises(MixgymError, match="validation='objective'"):
-        unmeasured = make(validation="reward", reward={"alignment": 1.0})
+        unmeasured = make(validation="reward", reward={"alignment": 1.0}, observation="minimal")
         blind = SkillIt(steps=4)
         blind.start(unmeasured, 0)
         rollout(blind, unmeasured, 2)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +199,82 @@ def test_bad_requests_say_what_to_do(
     other = finished_study.report.parent
     with pytest.raises(MixgymError, match="progress alone"):
         pareto_set(finished_study.study, read_study(other).comparisons[0], other)
+
+
+Change = Callable[[dict[str, Any]], None]
+
+
+@pytest.fixture
+def changed(vector_study: tuple[Study, Path], tmp_path: Path) -> Callable[[str, Change], Path]:
+    """Copies the study's folder and changes the results of one arm."""
+
+    def change(label: str, edit: Change) -> Path:
+        out = tmp_path / "out"
+        if not out.exists():
+            shutil.copytree(vector_study[1], out)
+        for path in out.glob(f"runs/{label}/*/result.json"):
+            result = json.loads(path.read_text())
+            edit(result)
+            path.write_text(json.dumps(result))
+        return out
+
+    return change
+
+
+def test_terms_that_all_arms_share_make_the_front(
+    vector_study: tuple[Study, Path],
+    changed: Callable[[str, Change], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    study, comparison = vector_study[0], vector_study[0].comparisons[0]
+    out = changed("only", lambda result: result["term_returns"].pop("progress"))
+    found = pareto_set(study, comparison, out)
+    assert found.terms == TERMS[1:] and found.left_out == {"progress": ("only",)}
+    assert call("pareto", str(out), monkeypatch=monkeypatch) == 0
+    assert "progress is left out: not measured for only" in capsys.readouterr().out
+    with pytest.raises(MixgymError, match="progress was not measured for only: give the compar"):
+        pareto_set(study, comparison, out, ["progress", "stability"])
+    changed("only", lambda result: result.update(term_returns={}))
+    with pytest.raises(MixgymError, match=r"share too few.*stability was not measured for only"):
+        pareto_set(study, comparison, out)
+    changed("only", lambda result: result.pop("term_returns"))
+    with pytest.raises(MixgymError, match="older mixgym"):
+        pareto_set(study, comparison, out)
+
+
+def test_a_diverged_arm_is_not_on_the_front(
+    vector_study: tuple[Study, Path], changed: Callable[[str, Change], Path]
+) -> None:
+    study, comparison = vector_study[0], vector_study[0].comparisons[0]
+
+    def diverge(result: dict[str, Any]) -> None:
+        result["diverged"] = True
+        result["term_returns"] = dict.fromkeys(TERMS, 100.0)
+
+    found = pareto_set(study, comparison, changed("only", diverge), reference=[-100.0] * 4)
+    natural, only = found.arms
+    assert (only.on_front, only.contribution, only.diverged) == (False, 0.0, 2)
+    assert natural.on_front and natural.contribution == found.hypervolume > 0
+    out = changed("natural", lambda result: result.update(diverged=True))
+    found = pareto_set(study, comparison, out)
+    assert not any(arm.on_front for arm in found.arms) and found.hypervolume == 0
+
+
+@pytest.mark.parametrize("vector", [False, True], ids=["scalar", "vector"])
+def test_a_diverged_run_returns_its_penalty_term_by_term(vector: bool, tmp_path: Path) -> None:
+    """The last decision's alone: of the penalty 5, each term bears 5 / (1 + 3)."""
+    diverging = {"learning_rate": 1e6, "warmup_steps": 0, "clip": 1e6, "divergence_penalty": 5}
+    reward = {"progress": 1.0, "stability": -3.0}
+    arms = (parse_agent("natural"),)
+    name = "mo-NanoPretrain-v0" if vector else "NanoPretrain-v0"
+    arguments = {**TINY, **diverging, "reward": reward, "decisions": 8}
+    study = prepare(Study("s", (Comparison(name, arms, (0,), arguments),)))
+    _, request = next(iter(study.requests()))
+    result = execute_run(request, tmp_path / "run", timing_steps=0)
+    assert result["diverged"] and result["decisions"] == 1
+    assert result["term_returns"] == {"progress": -1.25, "stability": 1.25}
+    assert result["return"] == -5.0
 
 
 def test_a_run_with_a_vector_reward_replays(vector_study: tuple[Study, Path]) -> None:

@@ -158,7 +158,7 @@ def test_a_policy_of_eight_domains_steers_two(
     controller = control(folder, steps=1)
     train(model, arguments(max_steps=3), controller)
     assert controller.env is not None
-    assert controller.env.arguments.validation == "reward"  # nothing of it in this observation
+    assert controller.ledger.accounts["reward"].tokens == 0  # no validation in this observation
     assert controller.ledger.accounts["agent"].tokens > 0
     # The mixture of every decision is the policy's answer to the observation before it.
     agent = make_agent("acodm", policy=str(folder))
@@ -180,8 +180,20 @@ def test_a_policy_bound_to_its_domains_is_refused(
         train(model, arguments(), control(str(folder)))
 
 
-def test_an_observation_with_validation_losses_has_them_measured(control: Control) -> None:
-    plain = control("acodm:{observation: acodm, reward: alignment}")
-    asked = control("acodm:{observation: default, reward: alignment}")
-    assert plain._arguments["validation"] == "reward"
-    assert asked._arguments["validation"] == "objective"
+def test_an_observation_with_validation_losses_has_them_measured(
+    model: Any, arguments: Arguments, control: Control, train: Train
+) -> None:
+    for agent, given, observation, measured in (
+        ("uniform", {}, "training", False),
+        ("uniform", {"validation": "objective"}, "default", True),
+        ("uniform", {"reward": "progress"}, "default", True),
+        ("uniform", {"observation": {"scalar": ["objective_loss"]}}, None, True),
+        ("untrained-actor:{width: 8, network: tokens, observation: default}", {}, "default", True),
+    ):
+        controller = control(agent, evaluation_windows=1, **given)
+        train(model, arguments(max_steps=2), controller)
+        assert controller.env is not None
+        if observation is not None:
+            assert controller.env.arguments.observation == observation
+        assert (controller.ledger.accounts["reward"].tokens > 0) == measured
+        assert np.isfinite(controller.signals.objective_loss) == measured

@@ -69,6 +69,26 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     assert losses[0] == losses[1]
 
 
+@pytest.mark.filterwarnings("ignore:.*diverged")
+def test_a_run_that_diverged_to_nan_is_resumed(
+    model: Any,
+    untrained: Any,
+    arguments: Arguments,
+    control: Control,
+    train: Train,
+    tmp_path: Path,
+) -> None:
+    whole, again = control("odm-exp3"), control("odm-exp3")
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    train(model, arguments(**SAVING), whole)
+    other = copy.deepcopy(untrained)
+    train(other, arguments(**SAVING), again, resume=str(tmp_path / "out" / "checkpoint-3"))
+    assert torch.isnan(other.lm_head.weight).all() and again.run.diverged
+    expected, found = outcome(model, whole), outcome(other, again)
+    assert found["ledger"] == expected["ledger"] and found["stream"] == expected["stream"]
+
+
 def test_skipping_no_data_resumes_exactly_too(
     untrained: Any,
     arguments: Arguments,

@@ -53,6 +53,30 @@ def test_gradient_features_switch_their_signals_on() -> None:
         assert abs(cosine) <= 1
 
 
+def test_validation_features_are_measured_without_a_reward() -> None:
+    """A frozen policy gets what it was trained on, whatever the environment's reward."""
+    trained = make(reward="progress")
+    frozen = make(reward={}, validation="reward", observation="default")
+    for env in (trained, frozen):
+        env.reset(seed=0)
+    observation = expected = np.zeros(0)
+    for _ in range(2):
+        expected, *_ = trained.step(UNIFORM)
+        observation, *_ = frozen.step(UNIFORM)
+        np.testing.assert_array_equal(observation, expected)
+    assert named(frozen, observation)["objective_loss"] > 0
+    scalar = make(reward={}, validation="reward", observation={"scalar": ["objective_loss"]})
+    assert scalar.reset(seed=0)[0][0] > 0
+    unpaid = make(reward={}, validation="reward", observation="training")
+    unpaid.reset(seed=0)
+    unpaid.step(UNIFORM)
+    assert unpaid.unwrapped.ledger.accounts["reward"].tokens == 0
+    shown = named(unpaid, unpaid.reset(seed=0)[0])
+    assert shown.keys() == {name for name in named(trained, expected) if "valid" not in name} - {
+        "objective_loss"
+    }
+
+
 def test_acodm_is_the_papers_state() -> None:
     env = make(observation="acodm")
     env.reset(seed=0)

@@ -122,6 +122,17 @@ def test_terms_and_weights_are_the_argument_reward() -> None:
     assert reward.shape == (1,) and reward[0] > 0
 
 
+def test_without_terms_the_vector_is_empty() -> None:
+    """What a frozen policy asks for."""
+    env: Any = make(NANO, reward={})
+    assert env.unwrapped.reward_space.shape == (0,) == env.unwrapped.reward_weights.shape
+    assert env.unwrapped.reward_dim == 0 and env.unwrapped.reward_names == ()
+    env.reset(seed=0)
+    for action in actions(env):
+        _, reward, _, _, info = env.step(action)
+        assert reward in env.unwrapped.reward_space and info["reward"] == 0.0
+
+
 # --- MO-Gymnasium's vector environments and wrappers
 
 

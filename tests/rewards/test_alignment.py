@@ -39,6 +39,11 @@ SHORT: dict[str, Any] = {
 }  # fmt: skip
 
 
+UNVALIDATED: dict[str, Any] = {
+    "reward": "objective-alignment", "validation": "reward", "observation": "minimal",
+}  # fmt: skip
+
+
 def history(objective: bool = False) -> list[Signals]:
     name = "objective_alignment" if objective else "alignment"
     return [
@@ -225,7 +230,7 @@ def test_memory_survives_a_copy_and_is_forgotten_at_reset(duplicate: Any) -> Non
 
 
 def test_the_objectives_gradient_is_on_the_ledger() -> None:
-    plain, target = make(), make(reward="objective-alignment", validation="reward")
+    plain, target = make(), make(**UNVALIDATED)
     for env in (plain, target):
         env.reset(seed=0)
         env.step(np.full(8, 1 / 8, np.float32))
@@ -236,7 +241,7 @@ def test_the_objectives_gradient_is_on_the_ledger() -> None:
 
 
 def test_a_target_objective_leaves_out_the_other_domains() -> None:
-    env = make(reward="objective-alignment", objective=["recipes", "python"], validation="reward")
+    env = make(objective=["recipes", "python"], **UNVALIDATED)
     env.reset(seed=0)
     env.step(np.full(8, 1 / 8, np.float32))
     assert env.ledger.accounts["reward"].tokens == 2 * 16 * 16

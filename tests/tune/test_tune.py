@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mixgym.cli_tune import register
 from mixgym.compare.request import AgentSpec
 from mixgym.errors import MissingExtraError, MixgymError, UnknownNameError
 from mixgym.tune import FIRST_SEED, TuningRequest, search_space, tune_agent
+from mixgym.tune.space import split_arguments
 from mixgym.tune.trial import judge, run_trial, spent, trial_folder
 
 ENV = "mixgym/NanoPretrain-v0"
@@ -137,6 +139,26 @@ def test_real_trials_are_booked_and_written_as_hyperparameters(tuned):
     Sac(**{name: value["value"] for name, value in entry.items()})
 
 
+def test_the_best_values_are_a_hyperparameter_file(tmp_path, monkeypatch):
+    """Arguments that are no hyperparameters stand in the heading; what was given says so."""
+    pretend(monkeypatch)
+    fixed = {**FIXED, "reward": {"progress": 2.0}, "observation": "minimal"}
+    given = TuningRequest(AgentSpec("sac", "sac", fixed), ENV, TINY, episodes=2, seeds=1)
+    text = tune_agent(given, tmp_path / "out", 1).best.read_text()
+    entry = yaml.safe_load(text)[ENV]
+    entry.pop("search")
+    sources = {name: value["source"] for name, value in entry.items()}
+    assert {name for name, source in sources.items() if source == "given"} == FIXED.keys()
+    assert all("mixgym tune" in sources[name] for name in ("learning_rate", "gamma", "tau"))
+    from agents.sb3_config import SacConfig
+
+    config = SacConfig().updated({name: value["value"] for name, value in entry.items()})
+    assert config.width == 8
+    heading = [line for line in text.splitlines() if line.startswith("#")]
+    assert '{"reward": {"progress": 2.0}, "observation": "minimal"}' in heading[-1]
+    assert split_arguments("natural", {"x": 1}) == ({"x": 1}, {})
+
+
 def test_trials_share_seeds_and_no_seed_is_a_comparisons(tuned):
     seeds = [
         [run["seed"] for run in json.loads((folder / "cost.json").read_text())["runs"]]
@@ -163,6 +185,38 @@ def test_a_finished_trial_is_not_run_again(tuned, monkeypatch):
         report=lambda stage, _: stages.append(stage),
     )
     assert stages == [1, 2] and value > 0
+
+
+def test_an_episode_with_a_diverged_run_is_reported_as_infinite(tmp_path, monkeypatch):
+    """The second episode's run, the fourth to be reset, diverges; its budget makes another."""
+    from mixgym.envs.pretrain import PretrainEnv
+
+    real, runs = PretrainEnv._validated, []
+
+    def validated(self: Any, signals: Any, before: Any) -> Any:
+        found = real(self, signals, before)
+        if before is None:
+            runs.append(self.run_seed)
+        return replace(found, diverged=before is not None and len(runs) == 4)
+
+    monkeypatch.setattr(PretrainEnv, "_validated", validated)
+    reported: list[float] = []
+    arguments = {**FIXED, "learning_rate": 1e-3}
+    run_trial(
+        AgentSpec("sac", "sac", arguments),
+        ENV,
+        TINY,
+        tmp_path / "trial",
+        episodes=3,
+        training_seed=FIRST_SEED,
+        seeds=(FIRST_SEED + 1,),
+        report=lambda _, objective: reported.append(objective),
+    )
+    records = json.loads((tmp_path / "trial" / "cost.json").read_text())["runs"]
+    assert [record["episode"] for record in records] == [1, 2, 2, 3]
+    assert [record["diverged"] for record in records] == [False, True, False, False]
+    losses = [record["objective_loss"] for record in records]
+    assert reported == [losses[0], math.inf, losses[3]]
 
 
 def test_judgement_reads_validation_only(monkeypatch):
