@@ -92,7 +92,7 @@ def assemble(
 
 
 def _spec(env: gym.Env[Any, Any]) -> Any:
-    """The environment's spec with a limit on its steps, which d3rlpy's `get_minari` must have.
+    """The environment's spec with a limit on its steps, which d3rlpy asks of Minari datasets.
 
     It is one more than the decisions of an episode, so that it never cuts one.
     """

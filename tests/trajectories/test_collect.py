@@ -81,6 +81,17 @@ def test_the_cost_is_every_token_of_every_episode(collected: Path) -> None:
     assert data.cost["flops"] > 0 and data.cost["seconds"] > 0
 
 
+def _documented_d3rlpy(root: Path, dataset_id: str) -> str:
+    """The script of docs/trajectories.md up to its learning, for another dataset."""
+    docs = (Path(__file__).parents[2] / "docs" / "trajectories.md").read_text()
+    script = "import os" + docs.split("```python\nimport os")[1].split("cql =")[0]
+    wanted = {'"random/datasets"': repr(str(root)), "mixgym/NanoPretrain/random-walk-v0": dataset_id}
+    for stated, ours in wanted.items():
+        assert stated in script
+        script = script.replace(stated, ours)
+    return script
+
+
 def test_minari_loads_it_and_d3rlpy_reads_it(
     collected: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,8 +103,15 @@ def test_minari_loads_it_and_d3rlpy_reads_it(
     dataset = minari.load_dataset("mixgym/NanoPretrain/mixed-v0")
     assert dataset.total_episodes == 3 and dataset.total_steps == 9
     assert "mixgym/NanoPretrain/mixed-v0" in minari.list_local_datasets()
-    buffer, _ = d3rlpy().datasets.get_minari("mixgym/NanoPretrain/mixed-v0")
+    d3rlpy()
+    scope: dict[str, Any] = {}
+    exec(_documented_d3rlpy(collected / "datasets", "mixgym/NanoPretrain/mixed-v0"), scope)
+    buffer = scope["data"]
     assert buffer.transition_count == 9  # none dropped: the budget's end is terminal
+    for ours, theirs in zip(dataset.iterate_episodes(), buffer.episodes, strict=True):
+        np.testing.assert_array_equal(theirs.observations, ours.observations[:-1])
+        np.testing.assert_array_equal(theirs.actions, ours.actions)
+        np.testing.assert_allclose(theirs.rewards.ravel(), ours.rewards, rtol=1e-6)
     assert load_trajectories("mixgym/NanoPretrain/mixed-v0").dataset_id == dataset.spec.dataset_id
 
 
