@@ -10,7 +10,7 @@ import torch
 
 from mixgym.deploy.environment import TrainerEnv
 from mixgym.envs.arguments import with_wanted
-from mixgym.envs.observation import ObservationLayout
+from mixgym.envs.observation import VALIDATION_FEATURES, ObservationLayout
 from mixgym.envs.task import domain_weights
 from mixgym.errors import unknown_name
 from mixgym.lm.settings import Settings
@@ -28,7 +28,6 @@ FREE: tuple[str, ...] = (
     *("layers", "loss_decay"),
 )
 _CONTROLLERS = ("objective", "validation", "context", "steps_per_decision")
-_VALIDATION_FEATURES = {"validation_loss", "validation_change", "objective_loss"}
 #: What does not have to be the same to go on: the Trainer's, or in the corpus's hash.
 _CHANGEABLE = ("model", "training", "corpus", "tokenizer", "limit", "corpus_hash")
 
@@ -65,7 +64,7 @@ def environment_arguments(corpus: Corpus, agent: Agent, given: Mapping[str, Any]
 
 def _reads_validation(observation: Any) -> bool:
     layout = ObservationLayout.build(observation, (), ())
-    return bool(_VALIDATION_FEATURES & {*layout.domain_features, *layout.scalar_features})
+    return bool(VALIDATION_FEATURES & {*layout.domain_features, *layout.scalar_features})
 
 
 def trainer_settings(args: TrainingArguments, max_steps: int) -> dict[str, Any]:

@@ -103,6 +103,11 @@ SCALAR_FEATURES: dict[str, Feature] = {
     "objective_loss": lambda s, t: s.objective_loss,
 }
 
+#: Features that read validation losses, whichever domains these are measured on.
+VALIDATION_FEATURES: frozenset[str] = frozenset(
+    {"validation_loss", "validation_change", "objective_loss"}
+)
+
 #: Named observation sets; a new set is one line.
 OBSERVATIONS: dict[str, dict[str, Any]] = {
     "default": {

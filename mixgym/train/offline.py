@@ -128,12 +128,12 @@ def _train(
         "version": code_version(),
     }
     check_config(out, config)
+    started = time.perf_counter()
+    agent.prepare(data, request.seed)  # before anything is written: it may refuse
     write_json(
         out / CONFIG,
         {**config, "paths": list(request.datasets), "versions": library_versions()},
     )
-    started = time.perf_counter()
-    agent.prepare(data, request.seed)
     learning, losses = 0.0, []
     if (out / COST).exists():
         stored = read_json(out / COST)

@@ -126,6 +126,10 @@ def test_bad_requests_are_refused(trained: Path, dataset: Path, tmp_path: Path) 
     twice = OfflineRequest(AgentSpec("bc", "bc", SMALL), (str(dataset), str(dataset)))
     with pytest.raises(MixgymError, match="given twice"):
         train_offline(twice, tmp_path / "c", 1)
+    old = OfflineRequest(AgentSpec("cql", "cql", {"policy": str(trained)}), (str(dataset),))
+    with pytest.raises(MixgymError, match="without policy="):
+        train_offline(old, tmp_path / "d", 1)
+    assert not (tmp_path / "d" / "config.json").exists()
     with pytest.raises(MixgymError, match="at least one --dataset"):
         OfflineRequest(AgentSpec("bc", "bc"), ())
 
