@@ -46,7 +46,9 @@ class ObservationWindow:
 
     def state(self) -> NDArray[np.float32]:
         """(length, width) what is held; (0, 0) before the first observation."""
-        return np.array(self._kept, dtype=np.float32).reshape(len(self._kept), -1)
+        if not self._kept:
+            return np.zeros((0, 0), np.float32)
+        return np.array(self._kept)
 
     def restore(self, state: NDArray[np.float32]) -> None:
         """Inverse of `state`."""

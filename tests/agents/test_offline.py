@@ -6,6 +6,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -350,6 +351,16 @@ def test_evaluation_wants_enough(data: Trajectories) -> None:
         evaluate_policy_offline(agent.learner, held[:1])
     with pytest.raises(MixgymError, match="steps=10 is too few"):
         evaluate_policy_offline(agent.learner, held, steps=10)
+    asked: list[int] = []
+
+    def fitted(*_: Any, steps: int, **__: Any) -> float:
+        asked.append(steps)
+        return 0.0
+
+    with patch("mixgym.trajectories.evaluation._fitted_value", fitted):
+        evaluate_policy_offline(agent.learner, held, replicates=0)
+        evaluate_policy_offline(agent.learner, held, replicates=0, target_update=300)
+    assert asked == [2000, 2 * 10 * 300]  # of 10 decisions
     result = evaluate_policy_offline(
         agent.learner, held, steps=20, replicates=2, target_update=2, batch_size=8
     )

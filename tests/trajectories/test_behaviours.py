@@ -102,7 +102,9 @@ def test_the_heuristic_leads_to_the_target_field_of_a_continual_task() -> None:
     assert last(task)[:, 2:].sum(axis=1).mean() > 0.6  # of 0.1 at the start
     np.testing.assert_array_equal(last(task), last(task, source="source", target="target"))
     np.testing.assert_array_equal(last(lone), last(lone, source="natural", target="objective"))
-    np.testing.assert_array_equal(last(task, target="law"), last(task, source="source", target="law"))
+    np.testing.assert_array_equal(
+        last(task, target="law"), last(task, source="source", target="law")
+    )
 
 
 @pytest.mark.parametrize(
