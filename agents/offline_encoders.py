@@ -79,8 +79,8 @@ class CriticEncoder(nn.Module):
 
     It sees an action twice: as centred logits, a further feature of every domain, and as
     w = softmax(scale a), from which every network of `acodm` makes K w - 1. What the softmax does
-    not tell apart, the critic does not either. w is the mixture of the maps `softmax` and `ilr`, and
-    the move of `delta` from a uniform mixture; the level of an action of `dirichlet` would be lost.
+    not tell apart, the critic does not either. w is the mixture of the maps `softmax` and `ilr` and
+    the move of `delta`; the level of an action of `dirichlet` would be lost.
     """
 
     def __init__(self, shape: Shape, config: Config) -> None:

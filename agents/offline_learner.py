@@ -57,8 +57,8 @@ class Learner:
         self.normaliser = Normaliser(layout, config.blocks_config)
         if algorithm != "bc" and not isinstance(action_map, SoftmaxMap | IlrMap | DeltaMap):
             raise MixgymError(
-                f"agent {algorithm!r} cannot learn from actions of {type(action_map).__name__}: its "
-                "critic tells actions apart by their softmax alone; collect with action_map "
+                f"agent {algorithm!r} cannot learn from actions of {type(action_map).__name__}: "
+                "its critic tells actions apart by their softmax alone; collect with action_map "
                 "softmax, ilr or delta"
             )
         (dim,) = action_map.space.shape

@@ -161,7 +161,7 @@ def run_episode(
 
 
 def _inside(action: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clip what the action maps take for rounding; the environment refuses what lies further out."""
+    """Clip what action maps take for rounding; the environment refuses what lies further out."""
     outside = np.abs(action) > 1.0 + BOX_TOLERANCE
     return np.where(outside, action, np.clip(action, -1.0, 1.0)).astype(np.float32)
 
