@@ -21,12 +21,15 @@ from agents.acodm_cost import Cost
 from agents.base import Agent
 from agents.offline_config import OfflineConfig
 from agents.offline_learner import Learner
-from mixgym.envs.observation import ObservationLayout
+from mixgym.envs.observation import VALIDATION_FEATURES, ObservationLayout
 from mixgym.envs.task import MixingTask
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.files import read_json
+from mixgym.rewards import REWARD_TERMS
+from mixgym.rewards.build import build_terms
 from mixgym.simplex import ActionMap, Simplex
 from mixgym.trajectories.record import Trajectories, Trajectory, map_from_json, map_to_json
+from mixgym.trajectories.scores import require_distinct_episodes, require_same_task
 from mixgym.trajectories.transitions import ObservationWindow
 
 _WINDOW = "window"
@@ -63,6 +66,7 @@ class OfflineAgent(Agent):
         self.cost = Cost()
         self.provenance: list[dict[str, Any]] = []
         self.held_out: list[int] = []
+        self.validation: str | None = None
         self._env: Env[Any, Any] | None = None
         if policy is not None:
             self._saved = saved = self._read(policy, digest)
@@ -74,6 +78,9 @@ class OfflineAgent(Agent):
                 "action_arguments": learned["arguments"],
                 "reward": {} if reward is None else reward,
             }
+            self.validation = saved.scalars.get("validation")
+            if self.validation is not None:
+                self.env_arguments["validation"] = self.validation
 
     def _read(self, path: str | Path, digest: str | None = None) -> store.SavedPolicy:
         self._check_name(Path(path))
@@ -98,22 +105,25 @@ class OfflineAgent(Agent):
         """Take the datasets that `learn_offline` learns from; all of one task and layout.
 
         Raises:
-            MixgymError: they differ in what they observe, in their domains or in the action map.
+            MixgymError: they differ in their environment, configuration (rewards and budget
+                included), corpus, observation or action map, or share an episode; or the agent
+                has a `policy`, from which it cannot learn on.
         """
+        if self._saved is not None:
+            raise MixgymError(
+                f"agent {self.name!r} was given a policy, which would be forgotten: learn without "
+                "policy=..., or go on with that policy's own training by --resume"
+            )
         first = data[0]
         for other in data[1:]:
-            for what in ("layout", "action_map"):
-                if getattr(other, what) != getattr(first, what):
-                    raise MixgymError(
-                        f"{first.dataset_id} and {other.dataset_id} differ in their "
-                        f"{what.replace('_', ' ')}: learn from datasets that are collected alike"
-                    )
+            require_same_task(first, other)
+        require_distinct_episodes(data)
         episodes = [episode for dataset in data for episode in dataset.episodes]
-        decisions = max(dataset.task.decisions for dataset in data)
         self._map: ActionMap = first.action_map
+        self.validation = _validation_seen(first)
         self.learner = Learner(self.name, self.config, first.layout, first.action_map, seed)
         self.held_out = self.learner.held_out(episodes)
-        self.learner.take(episodes, decisions)
+        self.learner.take(episodes, first.task.decisions)
         self.provenance = [
             {
                 "dataset_id": dataset.dataset_id,
@@ -275,6 +285,7 @@ class OfflineAgent(Agent):
             "cost": asdict(self.cost),
             "provenance": self.provenance,
             "held_out": self.held_out,
+            "validation": self.validation,
         }
         saved = store.SavedPolicy(self.config, learner.layout, scalars, tensors | learner.tensors())
         store.write_policy(path, self.name, saved)
@@ -304,3 +315,20 @@ class OfflineAgent(Agent):
                 "start(env, seed) to act"
             )
         return self.learner
+
+
+def _validation_seen(data: Trajectories) -> str | None:
+    """The argument `validation` that gives the losses which the data's observations hold.
+
+    None if they hold none, or for an environment that has no such argument.
+    """
+    arguments = data.metadata["resolved"].get("arguments", {})
+    features = {*data.layout.domain_features, *data.layout.scalar_features}
+    if "validation" not in arguments or not features & VALIDATION_FEATURES:
+        return None
+    if arguments["validation"] != "reward":
+        return arguments["validation"]
+    # What the reward needed was measured besides, and the policy asks for another reward.
+    terms = build_terms(REWARD_TERMS, arguments["reward"])
+    needed = any("objective" in term.needs for _, term in terms.values())
+    return "objective" if needed else "reward"

@@ -69,7 +69,8 @@ class OfflineConfig(Hyperparameters):
             the first stage's, and all that `bc` learns from.
         warm_start: steps of behaviour cloning before the algorithm's own (not for `bc`).
         warm_start_learning_rate: of these steps, and of `bc`.
-        held_out: share of the episodes that is kept for off-policy evaluation, never learned from.
+        held_out: share of the runs (all episodes of a run seed) that is kept for off-policy
+            evaluation, never learned from.
         reward_scaling: `"decision"`, `"deviation"` or `"none"`, see
             `mixgym.trajectories.transitions.RewardScaling`.
         gamma: discount.

@@ -77,9 +77,10 @@ class ActorEncoder(nn.Module):
 class CriticEncoder(nn.Module):
     """(B, size), (B, dim) -> (B, width); of a state value, without an action.
 
-    It sees an action twice: as centred logits, a further feature of every domain, and as the
-    mixture w = softmax(scale a), from which every network of `acodm` makes K w - 1. What the
-    softmax does not tell apart, the critic does not either.
+    It sees an action twice: as centred logits, a further feature of every domain, and as
+    w = softmax(scale a), from which every network of `acodm` makes K w - 1. What the softmax does
+    not tell apart, the critic does not either. w is the mixture of the maps `softmax` and `ilr` and
+    the move of `delta`; the level of an action of `dirichlet` would be lost.
     """
 
     def __init__(self, shape: Shape, config: Config) -> None:

@@ -23,7 +23,7 @@ from agents.offline_encoders import Shape, encoder_factory, fix_heads
 from mixgym.envs.observation import ObservationLayout
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.lm.threads import pinned_threads, private_rng, rng_state
-from mixgym.simplex import ActionMap
+from mixgym.simplex import ActionMap, DeltaMap, IlrMap, SoftmaxMap
 from mixgym.trajectories.evaluation import minibatch
 from mixgym.trajectories.library import d3rlpy
 from mixgym.trajectories.record import Trajectory
@@ -55,6 +55,12 @@ class Learner:
     ) -> None:
         self.algorithm, self.config, self.layout = algorithm, config, layout
         self.normaliser = Normaliser(layout, config.blocks_config)
+        if algorithm != "bc" and not isinstance(action_map, SoftmaxMap | IlrMap | DeltaMap):
+            raise MixgymError(
+                f"agent {algorithm!r} cannot learn from actions of {type(action_map).__name__}: "
+                "its critic tells actions apart by their softmax alone; collect with action_map "
+                "softmax, ilr or delta"
+            )
         (dim,) = action_map.space.shape
         self.shape = Shape(
             K=len(layout.domains),
@@ -152,13 +158,18 @@ class Learner:
     def held_out(self, episodes: Sequence[Trajectory]) -> list[int]:
         """Positions of the episodes that are kept for evaluation.
 
-        One at least, if any share is, and never all.
+        Whole runs are: episodes of the same run seed, which start from the same weights and read
+        the same data, are held out together. One run at least, if any share is, and never all.
         """
-        number = int(self.config.held_out * len(episodes))
-        if self.config.held_out > 0 and len(episodes) > 1:
+        runs: dict[int, list[int]] = {}
+        for index, episode in enumerate(episodes):
+            runs.setdefault(episode.seed, []).append(index)
+        number = int(self.config.held_out * len(runs))
+        if self.config.held_out > 0 and len(runs) > 1:
             number = max(number, 1)
-        chosen = np.random.default_rng(self._held).permutation(len(episodes))[:number]
-        return sorted(int(index) for index in chosen)
+        chosen = np.random.default_rng(self._held).permutation(len(runs))[:number]
+        members = list(runs.values())
+        return sorted(index for run in chosen for index in members[run])
 
     def transitions(self, episodes: Sequence[Trajectory]) -> Transitions:
         """Cut episodes into transitions of network inputs and scaled rewards."""

@@ -177,7 +177,13 @@ def evaluate_offline(
     dataset: Annotated[
         list[Path], typer.Option("--dataset", help="As it was given to mixgym train. Repeat.")
     ],
-    steps: Annotated[int, typer.Option("--steps", help="Gradient steps a fit.")] = 2000,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps",
+            help="Gradient steps a fit \\[default: 100 a decision of an episode, at least 2000].",
+        ),
+    ] = None,
     replicates: Annotated[
         int, typer.Option("--replicates", help="Bootstrap samples of the held-out episodes.")
     ] = 20,

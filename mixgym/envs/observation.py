@@ -107,6 +107,11 @@ SCALAR_FEATURES: dict[str, Feature] = {
     "objective_loss": lambda s, t: s.objective_loss,
 }
 
+#: Features that read validation losses, whichever domains these are measured on.
+VALIDATION_FEATURES: frozenset[str] = frozenset(
+    feature for feature, need in FEATURE_NEEDS.items() if need == "objective"
+)
+
 #: Named observation sets; a new set is one line.
 OBSERVATIONS: dict[str, dict[str, Any]] = {
     "default": {

@@ -15,7 +15,6 @@ from mixgym.compare.provenance import code_version, library_versions
 from mixgym.compare.request import AgentSpec
 from mixgym.errors import MixgymError
 from mixgym.files import read_json, write_json
-from mixgym.ledger import ACCOUNTS
 from mixgym.train.trainer import CONFIG, COST, POLICY, check_config, check_folder, remove
 from mixgym.trajectories.record import Trajectories
 
@@ -108,6 +107,13 @@ def _load(paths: Sequence[str]) -> list[Trajectories]:
     return data
 
 
+def _accounts(data: Sequence[Trajectories]) -> dict[str, dict[str, float]]:
+    """What collecting all datasets cost by account; a policy that logged several counts once."""
+    from mixgym.trajectories.dataset import total_accounts
+
+    return total_accounts([e.facts.get("ledger", {}) for dataset in data for e in dataset.episodes])
+
+
 def _train(
     request: OfflineRequest,
     out: Path,
@@ -128,12 +134,12 @@ def _train(
         "version": code_version(),
     }
     check_config(out, config)
+    started = time.perf_counter()
+    agent.prepare(data, request.seed)  # before anything is written: it may refuse
     write_json(
         out / CONFIG,
         {**config, "paths": list(request.datasets), "versions": library_versions()},
     )
-    started = time.perf_counter()
-    agent.prepare(data, request.seed)
     learning, losses = 0.0, []
     if (out / COST).exists():
         stored = read_json(out / COST)
@@ -159,8 +165,10 @@ def _keep(
     losses: list[dict[str, float]],
 ) -> None:
     """Save the policy beside the last one, then switch to it by writing cost.json."""
+    accounts = _accounts(data)
     collecting = {
-        unit: sum(dataset.cost[unit] for dataset in data) for unit in ("tokens", "flops", "seconds")
+        unit: sum(account[unit] for account in accounts.values())
+        for unit in ("tokens", "flops", "seconds")
     }
     total = {**collecting, "seconds": collecting["seconds"] + learning}
     agent.set_cost(**total)
@@ -173,10 +181,7 @@ def _keep(
             "episodes": sum(len(dataset) for dataset in data),
             "decisions": sum(len(episode) for dataset in data for episode in dataset.episodes),
             **total,
-            "accounts": {
-                account: sum(dataset.metadata["accounts"][account]["tokens"] for dataset in data)
-                for account in ACCOUNTS
-            },
+            "accounts": {name: account["tokens"] for name, account in accounts.items()},
             "collecting": collecting,
             "learning": {"seconds": learning},
             "policy": name,

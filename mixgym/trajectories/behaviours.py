@@ -118,14 +118,15 @@ class Heuristic(Behaviour):
     our choice.
 
     Args:
-        source, target: named mixtures.
+        source, target: named mixtures. By default the groups `source` and `target` of a task that
+            has both (the continual environments), and `natural` and `objective` of any other.
         step: deviation of a candidate's move of each log weight.
         candidates: moves scored a decision.
         temperature: of the choice among them; 0 takes the best.
     """
 
-    source: MixtureSpec = "natural"
-    target: MixtureSpec = "objective"
+    source: MixtureSpec | None = None
+    target: MixtureSpec | None = None
     step: float = 0.5
     candidates: int = 16
     temperature: float = 0.05
@@ -138,7 +139,12 @@ class Heuristic(Behaviour):
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._ends = task.mixture(self.source), task.mixture(self.target)
+        fields = {"source", "target"} <= set(task.groups)
+        source, target = ("source", "target") if fields else ("natural", "objective")
+        self._ends = (
+            task.mixture(source if self.source is None else self.source),
+            task.mixture(target if self.target is None else self.target),
+        )
         self._each = 1.0 / max(task.decisions, 1)
         self._end, self._shape = rng.uniform(0.5, 1.0), rng.uniform(0.5, 2.0)
 

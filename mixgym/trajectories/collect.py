@@ -16,21 +16,25 @@ from mixgym.compare.pool import Event, Failure, check_workers, run_pool
 from mixgym.compare.provenance import code_version, git_revision, library_versions
 from mixgym.compare.request import AgentSpec, parse_agent
 from mixgym.compare.validate import build_corpus, environment_id
-from mixgym.errors import MixgymError
+from mixgym.errors import CheckpointError, MixgymError
 from mixgym.files import read_json, write_json
 from mixgym.trajectories.dataset import (
     KEY,
     POINTER,
     assemble,
     content_digest,
+    dataset_folder,
+    load_trajectories,
     read_metadata,
     require_minari,
 )
 from mixgym.trajectories.record import read_episode, read_facts
 from mixgym.trajectories.request import (
+    MIXED,
     CollectionRequest,
     check_dataset_id,
     default_dataset_id,
+    members_of,
 )
 
 CONFIG = "config.json"
@@ -87,7 +91,7 @@ def collect(
     _check_folder(out, resume)
     spec = parse_agent(behaviour) if isinstance(behaviour, str) else behaviour
     asked = CollectionRequest(
-        environment_id(env), _absolute(spec), absolute_paths(env_arguments or {}), seed
+        environment_id(env), _pinned(spec), absolute_paths(env_arguments or {}), seed
     )
     build_corpus(asked.env, asked.env_arguments)
     made = gym.make(asked.env, disable_env_checker=True, **asked.env_arguments)
@@ -106,9 +110,9 @@ def collect(
             _check_config(out, request)
             name = _dataset_id(out, dataset_id, request)
             context = {"versions": library_versions(), "git": git_revision()}
-            write_json(out / CONFIG, {**request.to_json(), "dataset_id": name, **context})
             root = out / DATASETS if datasets_path is None else Path(datasets_path).absolute()
-            _check_dataset(root / name, request)
+            _check_dataset(root / name, out, request)
+            write_json(out / CONFIG, {**request.to_json(), "dataset_id": name, **context})
             _log(request, out, episodes, workers, ray, on_event)
             return _assemble(request, out, episodes, made, name, root)
     except Timeout:
@@ -119,12 +123,27 @@ def collect(
         made.close()
 
 
-def _absolute(spec: AgentSpec) -> AgentSpec:
-    """A policy's folder by its absolute path: workers may run in another one."""
+def _pinned(spec: AgentSpec) -> AgentSpec:
+    """`spec`, or each member of `mixed`, with its policy by absolute path and digest.
+
+    Workers may run in another folder, and the policy may be trained on between two calls.
+    """
+    from mixgym.train.evaluate import policy_agent
+
+    if spec.agent == MIXED:
+        members = [_pinned(member) for member in members_of(spec)]
+        if members == members_of(spec):
+            return spec
+        return replace(spec, arguments={"members": [member.to_json() for member in members]})
     policy = spec.arguments.get("policy")
     if not isinstance(policy, str) or not Path(policy).exists():
         return spec
-    return replace(spec, arguments={**spec.arguments, "policy": str(Path(policy).absolute())})
+    folder = Path(policy).absolute()
+    try:
+        pinned = policy_agent(folder).arguments
+    except CheckpointError:  # not in our format; the agent itself says what it makes of it
+        pinned = {"policy": str(folder)}
+    return replace(spec, arguments={**pinned, **spec.arguments, "policy": str(folder)})
 
 
 def _check_folder(out: Path, resume: bool) -> None:
@@ -211,7 +230,7 @@ def _assemble(
 ) -> Path:
     logged = [read_episode(episode_path(out, index)) for index in range(episodes)]
     folder = root / dataset_id
-    if _digest(folder) != content_digest(logged):
+    if not _whole(folder, content_digest(logged)):
         assemble(logged, env, request, dataset_id, root)
     inside = folder.is_relative_to(out)
     path = folder.relative_to(out) if inside else folder
@@ -219,15 +238,28 @@ def _assemble(
     return folder
 
 
-def _digest(folder: Path) -> str:
-    return read_metadata(folder)[KEY]["digest"] if folder.exists() else ""
+def _whole(folder: Path, digest: str) -> bool:
+    """Whether `folder` holds an undamaged dataset of this content."""
+    try:
+        return load_trajectories(folder).metadata["digest"] == digest
+    except MixgymError:
+        return False
 
 
-def _check_dataset(folder: Path, request: CollectionRequest) -> None:
-    """Raise `MixgymError` if `folder` holds a dataset of another request."""
+def _check_dataset(folder: Path, out: Path, request: CollectionRequest) -> None:
+    """Raise `MixgymError` if `folder` holds another dataset than that of `out`.
+
+    A damaged one that `out` points to is its own: it will be assembled anew.
+    """
     if not folder.exists():
         return
-    if CollectionRequest.from_json(read_metadata(folder)[KEY]).digest != request.digest:
+    try:
+        stored = read_metadata(folder)[KEY]
+    except MixgymError:
+        if (out / POINTER).exists() and dataset_folder(out).absolute() == folder.absolute():
+            return
+        raise
+    if any(stored.get(key) != value for key, value in request.to_json().items()):
         raise MixgymError(
             f"{folder} holds a dataset of another collection: give another --dataset-id, or "
             "delete that folder"

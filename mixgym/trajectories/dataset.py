@@ -37,6 +37,7 @@ from mixgym.trajectories.request import CollectionRequest
 FORMAT = 1
 KEY = "mixgym"  # of everything that is ours in Minari's metadata
 POINTER = "dataset.json"  # of a collection's folder: where its dataset is
+RECORD = "record"  # key of the digest of infos and metadata
 METADATA = "metadata.json"  # Minari's name
 REFERENCES = ("ref_min_score", "ref_max_score")  # Minari's names
 _PATH = "MINARI_DATASETS_PATH"
@@ -65,11 +66,15 @@ def assemble(
 ) -> Path:
     """Write `episodes` as the Minari dataset `dataset_id` under `root` and return its folder.
 
-    It appears whole or not at all; an older one of that id is replaced, its reference scores kept.
+    It appears whole or not at all; an older one of that id is replaced, its reference scores kept
+    if they can be read.
     """
     minari = _minari()
     folder = root / dataset_id
-    kept = reference_scores(folder)
+    try:
+        kept = reference_scores(folder)
+    except MixgymError:  # damaged, and now made anew
+        kept = {}
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".assembling-", dir=root) as temporary:
         with _datasets_path(temporary), warnings.catch_warnings():
@@ -92,7 +97,7 @@ def assemble(
 
 
 def _spec(env: gym.Env[Any, Any]) -> Any:
-    """The environment's spec with a limit on its steps, which d3rlpy's `get_minari` must have.
+    """The environment's spec with a limit on its steps, which d3rlpy asks of Minari datasets.
 
     It is one more than the decisions of an episode, so that it never cuts one.
     """
@@ -160,7 +165,7 @@ def _metadata(
 ) -> dict[str, Any]:
     inner: Any = env.unwrapped
     accounts = total_accounts([episode.facts.get("ledger", {}) for episode in episodes])
-    return {
+    metadata = {
         "format": FORMAT,
         **request.to_json(),
         "digest": content_digest(episodes),
@@ -174,6 +179,7 @@ def _metadata(
         },
         "episodes": [dict(episode.facts) for episode in episodes],
     }
+    return {**metadata, RECORD: record_digest(metadata, episodes)}
 
 
 def total_accounts(ledgers: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
@@ -201,6 +207,20 @@ def content_digest(episodes: Sequence[Trajectory]) -> str:
     for episode in episodes:
         for name in ("observations", "actions", "rewards", "terminations", "truncations"):
             digest.update(np.ascontiguousarray(getattr(episode, name)).tobytes())
+    return digest.hexdigest()
+
+
+def record_digest(metadata: Mapping[str, Any], episodes: Sequence[Trajectory]) -> str:
+    """SHA-256 over what `content_digest` leaves out: infos of all episodes, and our metadata.
+
+    Seconds are in both, so that two collections of one request differ in it.
+    """
+    plain = {key: value for key, value in metadata.items() if key != RECORD}
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for episode in episodes:
+        for name, values in sorted(episode.infos.items()):
+            digest.update(f"{name} {values.dtype} {values.shape}".encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
 
@@ -252,12 +272,18 @@ def load_trajectories(path: str | Path, *, corpus_hash: str | None = None) -> Tr
             f"the dataset in {folder} has the action space {dataset.spec.action_space}, its action "
             f"map {data.action_map.space}: it was changed since it was collected"
         )
-    if content_digest(episodes) != ours["digest"]:
+    if content_digest(episodes) != ours.get("digest"):
         raise MixgymError(
             f"the dataset in {folder} does not match its own digest: restore it from a copy, or "
             "assemble it again with mixgym collect --resume"
         )
     check_trajectories(data)
+    # Datasets of older versions have none.
+    if RECORD in ours and record_digest(ours, episodes) != ours[RECORD]:
+        raise MixgymError(
+            f"the infos or the metadata of the dataset in {folder} do not match their own digest: "
+            "restore it from a copy, or assemble it again with mixgym collect --resume"
+        )
     return data
 
 

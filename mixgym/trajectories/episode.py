@@ -16,7 +16,7 @@ from mixgym.agents import make_agent
 from mixgym.compare.request import AgentSpec
 from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
-from mixgym.simplex import Mixture, Simplex
+from mixgym.simplex import BOX_TOLERANCE, Mixture, Simplex
 from mixgym.trajectories.behaviours import BEHAVIOURS, Behaviour, make_behaviour
 from mixgym.trajectories.record import SEPARATOR, Trajectory, write_episode
 from mixgym.trajectories.request import CollectionRequest
@@ -131,7 +131,7 @@ def run_episode(
     rewards: list[float] = []
     ends: list[tuple[bool, bool]] = []
     while not ends or not any(ends[-1]):
-        action = choose(observation, info, len(actions) / inner.task.decisions)
+        action = _inside(choose(observation, info, len(actions) / inner.task.decisions))
         observation, reward, terminated, truncated, info = env.step(action)
         observations.append(np.array(observation, np.float32))
         infos.append(_flat(info))
@@ -158,6 +158,12 @@ def run_episode(
             "seconds": time.perf_counter() - started,
         },
     )
+
+
+def _inside(action: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Clip what action maps take for rounding; the environment refuses what lies further out."""
+    outside = np.abs(action) > 1.0 + BOX_TOLERANCE
+    return np.where(outside, action, np.clip(action, -1.0, 1.0)).astype(np.float32)
 
 
 def _chooser(env: gym.Env[Any, Any], player: Any, seed: int) -> Callable[..., NDArray[np.float32]]:

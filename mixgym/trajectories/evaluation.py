@@ -22,6 +22,7 @@ from mixgym.trajectories.transitions import Batch, RewardScaling, Transitions
 
 _STREAM = int.from_bytes(b"fqev")
 _LEVEL = 95.0
+_STEPS = 2000
 
 Interval = tuple[float, float | None, float | None]
 
@@ -79,7 +80,7 @@ def evaluate_policy_offline(
     policy: LearnedPolicy,
     episodes: Sequence[Trajectory],
     *,
-    steps: int = 2000,
+    steps: int | None = None,
     replicates: int = 20,
     seed: int = 0,
     learning_rate: float = 1e-3,
@@ -91,8 +92,8 @@ def evaluate_policy_offline(
     Args:
         policy: see `LearnedPolicy`.
         episodes: at least two.
-        steps: gradient steps a fit; more than the horizon times `target_update`, or the value does
-            not reach the first decision.
+        steps: gradient steps a fit; at least the horizon times `target_update`, or the value does
+            not reach the first decision. By default twice that, and 2000 at least.
         replicates: bootstrap samples; 0 for no interval.
         seed: of the fits' initial weights, minibatches and the bootstrap.
         learning_rate, batch_size: Adam's.
@@ -107,6 +108,8 @@ def evaluate_policy_offline(
             f"{len(episodes)} held-out episodes are too few to evaluate on: raise held_out in "
             "training, or collect more"
         )
+    if steps is None:
+        steps = max(_STEPS, 2 * horizon * target_update)
     if steps < horizon * target_update:
         raise MixgymError(
             f"steps={steps} is too few for episodes of {horizon} decisions: give at least "
@@ -208,7 +211,7 @@ def evaluate_saved(
     policy: str | Path,
     datasets: Sequence[str | Path | Trajectories],
     *,
-    steps: int = 2000,
+    steps: int | None = None,
     replicates: int = 20,
     seed: int = 0,
 ) -> OfflineEvaluation:

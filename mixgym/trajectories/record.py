@@ -61,6 +61,16 @@ class Trajectory:
         return float(self.rewards.sum())
 
     @property
+    def diverged(self) -> bool:
+        """Whether its run diverged at the last decision."""
+        return bool(self.facts.get("diverged"))
+
+    @property
+    def earned(self) -> NDArray[np.bool_]:
+        """(T,) whether a reward is the mixture's own, and not the penalty for diverging."""
+        return ~(self.diverged & (np.arange(len(self)) == len(self) - 1))
+
+    @property
     def seed(self) -> int:
         """Of the episode's run."""
         return int(self.facts["seed"])

@@ -1,4 +1,7 @@
-"""Reference scores: what a random and an expert behaviour return, and scores relative to them."""
+"""Reference scores: what a random and an expert behaviour return, and scores relative to them.
+
+Also what datasets must have in common, and what not, to be scored or learned from together.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mixgym.compare.configuration import configuration_differences
 from mixgym.errors import MixgymError
 from mixgym.trajectories.dataset import (
     REFERENCES,
+    content_digest,
     dataset_folder,
     load_trajectories,
     write_reference_scores,
 )
-from mixgym.trajectories.record import Trajectories
+from mixgym.trajectories.record import Trajectories, task_to_json
 
 
 def normalised_scores(returns: ArrayLike, random: float, expert: float) -> NDArray[np.float64]:
@@ -82,12 +87,39 @@ def require_same_task(first: Trajectories, second: Trajectories) -> None:
     for what, one, other in (
         ("environment", first.env, second.env),
         ("corpus hash", first.corpus_hash, second.corpus_hash),
-        ("configuration", first.metadata["resolved"], second.metadata["resolved"]),
         ("observation", first.layout, second.layout),
         ("action map", first.action_map, second.action_map),
     ):
         if one != other:
-            raise MixgymError(
-                f"{first.dataset_id} and {second.dataset_id} differ in their {what}: {one} and "
-                f"{other}; collect both alike"
-            )
+            raise _unlike(first, second, f"{what}: {one} and {other}")
+    parts = [
+        {**data.metadata["resolved"], "task": task_to_json(data.task)} for data in (first, second)
+    ]
+    changed = [line.partition(" (")[0] for line in configuration_differences(*parts)]
+    if changed:
+        raise _unlike(first, second, f"configuration: {', '.join(changed)}")
+
+
+def require_distinct_episodes(datasets: Sequence[Trajectories]) -> None:
+    """Raise `MixgymError` if two datasets hold the same episode.
+
+    Learning would weigh it twice and count its cost twice. An episode follows from its collection's
+    seed, its number and its behaviour: `mixed` and a behaviour alone share some at equal seeds.
+    """
+    owner: dict[str, tuple[Trajectories, int]] = {}
+    for data in datasets:
+        found = {content_digest([episode]): episode.index for episode in data.episodes}
+        for digest, index in found.items():
+            if digest in owner:
+                other, twin = owner[digest]
+                raise MixgymError(
+                    f"episode {index} of {data.dataset_id} is episode {twin} of "
+                    f"{other.dataset_id}: collect one of them with another --seed"
+                )
+        owner |= {digest: (data, index) for digest, index in found.items()}
+
+
+def _unlike(first: Trajectories, second: Trajectories, what: str) -> MixgymError:
+    return MixgymError(
+        f"{first.dataset_id} and {second.dataset_id} differ in their {what}; collect both alike"
+    )

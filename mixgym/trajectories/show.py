@@ -87,7 +87,8 @@ def split_by_reward(episodes: Sequence[Trajectory], baseline: str = "decision") 
     The Data Mixing Agent's first figure (arXiv 2507.15640) does so over random trajectories, by
     whether a step raised or lowered the feedback. When the reward is a change of the loss it is
     nearly always positive and shrinks over a run, so that the mean reward of the same decision over
-    all episodes is a fairer line than zero.
+    all episodes is a fairer line than zero. A decision at which the run diverged is left out: its
+    reward is a penalty.
 
     Args:
         episodes: at least one.
@@ -99,10 +100,11 @@ def split_by_reward(episodes: Sequence[Trajectory], baseline: str = "decision") 
     """
     if baseline not in BASELINES:
         raise unknown_name("baseline", baseline, BASELINES)
-    mixtures = np.concatenate([episode.mixtures for episode in episodes])
-    rewards = np.concatenate([episode.rewards for episode in episodes])
+    earned = np.concatenate([episode.earned for episode in episodes])
+    mixtures = np.concatenate([episode.mixtures for episode in episodes])[earned]
+    rewards = np.concatenate([episode.rewards for episode in episodes])[earned]
     if baseline == "decision":
-        at = np.concatenate([np.arange(len(episode)) for episode in episodes])
+        at = np.concatenate([np.arange(len(episode)) for episode in episodes])[earned]
         means = np.bincount(at, rewards) / np.maximum(np.bincount(at), 1)
         rewards = rewards - means[at]
     up, down = mixtures[rewards > 0], mixtures[rewards < 0]

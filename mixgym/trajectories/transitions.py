@@ -46,7 +46,9 @@ class ObservationWindow:
 
     def state(self) -> NDArray[np.float32]:
         """(length, width) what is held; (0, 0) before the first observation."""
-        return np.array(self._kept, dtype=np.float32).reshape(len(self._kept), -1)
+        if not self._kept:
+            return np.zeros((0, 0), np.float32)
+        return np.array(self._kept)
 
     def restore(self, state: NDArray[np.float32]) -> None:
         """Inverse of `state`."""
@@ -67,9 +69,9 @@ class RewardScaling:
     the mixture. `"decision"` subtracts b_t, the mean reward of decision t over the episodes that
     were fitted, before dividing by the deviation of what is left. The horizon is fixed and the
     decision is known (the remaining budget is observed), so that the best policy stays the best.
-    An episode that ends early is also charged the b of the decisions that it did not make, at its
-    last one, discounted: diverging gains nothing. `"deviation"` only divides, `"none"` does
-    nothing.
+    An episode that diverges is also charged the b of the decisions that it did not make, at its
+    last one, discounted: diverging gains nothing. Means and deviation leave out its penalty.
+    `"deviation"` only divides, `"none"` does nothing.
 
     Attributes:
         kind: one of `REWARD_SCALINGS`.
@@ -99,10 +101,10 @@ class RewardScaling:
         baseline = np.zeros(decisions)
         if kind == "decision":
             for t in range(decisions):
-                rewards = [e.rewards[t] for e in episodes if t < len(e) and not _cut(e, t)]
+                rewards = [e.rewards[t] for e in episodes if t < len(e) and e.earned[t]]
                 baseline[t] = float(np.mean(rewards)) if rewards else 0.0
-        left = np.concatenate([e.rewards - baseline[: len(e)] for e in episodes])
-        deviation = float(left.std())
+        left = np.concatenate([(e.rewards - baseline[: len(e)])[e.earned] for e in episodes])
+        deviation = float(left.std()) if len(left) else 0.0
         return cls(kind, tuple(baseline.tolist()), deviation if deviation > _TINY else 1.0, gamma)
 
     def __call__(self, episode: Trajectory) -> NDArray[np.float32]:
@@ -110,7 +112,7 @@ class RewardScaling:
         T, baseline = len(episode), np.array(self.baseline)
         rewards = episode.rewards - baseline[:T]
         missed = baseline[T:]
-        if episode.terminations[-1] and len(missed):
+        if episode.diverged and len(missed):
             rewards[-1] -= float(self.gamma ** np.arange(1, len(missed) + 1) @ missed)
         return (rewards / self.scale).astype(np.float32)
 
@@ -118,11 +120,6 @@ class RewardScaling:
         """The discounted return, in units of the rewards, of scaled values of initial states."""
         offset = float(self.gamma ** np.arange(len(self.baseline)) @ np.array(self.baseline))
         return np.asarray(value, dtype=np.float64) * self.scale + offset
-
-
-def _cut(episode: Trajectory, t: int) -> bool:
-    """Whether decision `t` is the one at which an episode diverged."""
-    return bool(episode.facts.get("diverged")) and t == len(episode) - 1
 
 
 class Batch(NamedTuple):

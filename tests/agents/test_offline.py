@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ if find_spec("d3rlpy") is None or find_spec("minari") is None:
 from agents.offline_encoders import ActorEncoder, CriticEncoder, Shape
 from mixgym.agents import make_agent
 from mixgym.errors import MixgymError
+from mixgym.simplex import make_action_map
 from mixgym.trajectories.evaluation import evaluate_policy_offline
 from mixgym.trajectories.record import Trajectories
 from tests.agents.offline_toy import SCALE, BoxedToy, logged
@@ -231,8 +234,60 @@ def test_what_it_cannot_do_it_says(data: Trajectories, tmp_path: Path) -> None:
     bc: Any = make_agent("bc", policy=str(tmp_path / "bc"))
     with pytest.raises(MixgymError, match="leave action_map"):
         bc.start(BoxedToy(decisions=10, scale=5.0), 0)
-    with pytest.raises(MixgymError, match="differ in their layout"):
-        agent.prepare([data, logged(BoxedToy(K=5, decisions=10), 2)], 0)
+    for other, message in (
+        (BoxedToy(K=5, decisions=10), "differ in their observation"),
+        (BoxedToy(decisions=10, scale=5.0), "differ in their action map"),
+        (BoxedToy(decisions=9), r"differ in their configuration: task.decisions;"),
+    ):
+        with pytest.raises(MixgymError, match=message):
+            agent.prepare([data, logged(other, 2)], 0)
+    other = replace(data, metadata={**data.metadata, "resolved": {"arguments": {"reward": "x"}}})
+    with pytest.raises(MixgymError, match=r"configuration: arguments.reward;"):
+        agent.prepare([data, other], 0)
+    with pytest.raises(MixgymError, match=r"episode 0 of .* is episode 0 of .* another --seed"):
+        agent.prepare([data, logged(BoxedToy(decisions=10), 1)], 0)
+    with pytest.raises(MixgymError, match="without policy="):
+        bc.prepare([data], 0)
+
+
+def test_critics_learn_from_no_action_whose_level_counts(data: Trajectories) -> None:
+    noisy = replace(data, action_map=make_action_map("dirichlet", 4))
+    with pytest.raises(MixgymError, match="DirichletMap"):
+        learned("cql", noisy, steps=0)
+    assert np.isfinite(learned("bc", noisy).learn_offline(1)["cloning_loss"])
+
+
+def test_episodes_of_one_run_are_held_out_together(data: Trajectories) -> None:
+    others = logged(BoxedToy(decisions=10), 12, "random-walk")
+    agent: Any = make_agent("cql", **{**SMALL, "held_out": 0.25})
+    agent.prepare([data, others], 0)
+    episodes = [*data.episodes, *others.episodes]
+    held = {episodes[index].seed for index in agent.held_out}
+    kept = {e.seed for index, e in enumerate(episodes) if index not in agent.held_out}
+    assert len(held) == 3 and len(agent.held_out) == 6 and not held & kept
+
+
+@pytest.mark.parametrize(
+    ("validation", "reward", "expected"),
+    [
+        ("all", "progress", "all"),
+        ("reward", "progress", "objective"),
+        ("reward", {}, "reward"),
+        ("reward", "diversity", "reward"),
+    ],
+    ids=["all", "needed", "none", "unneeded"],
+)
+def test_a_policy_asks_for_the_validation_losses_of_its_data(
+    validation: str, reward: Any, expected: str, data: Trajectories, tmp_path: Path
+) -> None:
+    resolved = {"arguments": {"validation": validation, "reward": reward}}
+    seen = replace(data, metadata={**data.metadata, "resolved": resolved})
+    learned("bc", seen, steps=1).save(tmp_path / "blind")
+    assert "validation" not in make_agent("bc", policy=str(tmp_path / "blind")).env_arguments
+    layout = replace(data.layout, scalar_features=("objective_loss",))
+    learned("bc", replace(seen, layout=layout), steps=1).save(tmp_path / "policy")
+    policy = make_agent("bc", policy=str(tmp_path / "policy"))
+    assert policy.env_arguments["validation"] == expected
 
 
 def test_cql_soon_beats_its_behaviour() -> None:
@@ -296,6 +351,16 @@ def test_evaluation_wants_enough(data: Trajectories) -> None:
         evaluate_policy_offline(agent.learner, held[:1])
     with pytest.raises(MixgymError, match="steps=10 is too few"):
         evaluate_policy_offline(agent.learner, held, steps=10)
+    asked: list[int] = []
+
+    def fitted(*_: Any, steps: int, **__: Any) -> float:
+        asked.append(steps)
+        return 0.0
+
+    with patch("mixgym.trajectories.evaluation._fitted_value", fitted):
+        evaluate_policy_offline(agent.learner, held, replicates=0)
+        evaluate_policy_offline(agent.learner, held, replicates=0, target_update=300)
+    assert asked == [2000, 2 * 10 * 300]  # of 10 decisions
     result = evaluate_policy_offline(
         agent.learner, held, steps=20, replicates=2, target_update=2, batch_size=8
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from mixgym.cli_train import register
 from mixgym.compare.request import AgentSpec
 from mixgym.errors import MixgymError
 from mixgym.train import policy_agent
-from mixgym.train.offline import OfflineRequest, train_offline
+from mixgym.train.offline import OfflineRequest, _accounts, train_offline
 from mixgym.trajectories import load_trajectories
 from mixgym.trajectories.evaluation import evaluate_saved
 from tests.trajectories.in_process import TINY, collect_here
@@ -69,6 +70,23 @@ def test_the_cost_is_collecting_and_learning(trained: Path, dataset: Path) -> No
     assert cost["seconds"] == pytest.approx(data.cost["seconds"] + cost["learning"]["seconds"])
     assert [row["steps"] for row in cost["losses"]] == [2, 4, 6]
     assert cost["episodes"] == 4 and cost["decisions"] == 12
+
+
+def test_a_policy_that_logged_two_datasets_costs_once(dataset: Path) -> None:
+    data = load_trajectories(dataset)
+
+    def by_policy(tokens: int) -> Any:
+        agent = {"tokens": tokens, "flops": 2.0, "seconds": 3.0}
+        episodes = [
+            replace(e, facts={**e.facts, "ledger": {**e.facts["ledger"], "agent": agent}})
+            for e in data.episodes
+        ]
+        return replace(data, episodes=tuple(episodes))
+
+    train = data.metadata["accounts"]["train"]["tokens"]
+    accounts = _accounts([by_policy(5), by_policy(5), by_policy(7)])
+    assert accounts["train"]["tokens"] == 3 * train
+    assert accounts["agent"] == {"tokens": 12, "flops": 4.0, "seconds": 6.0}
 
 
 def test_killed_at_any_save_it_resumes_exactly(
@@ -126,6 +144,10 @@ def test_bad_requests_are_refused(trained: Path, dataset: Path, tmp_path: Path) 
     twice = OfflineRequest(AgentSpec("bc", "bc", SMALL), (str(dataset), str(dataset)))
     with pytest.raises(MixgymError, match="given twice"):
         train_offline(twice, tmp_path / "c", 1)
+    old = OfflineRequest(AgentSpec("cql", "cql", {"policy": str(trained)}), (str(dataset),))
+    with pytest.raises(MixgymError, match="without policy="):
+        train_offline(old, tmp_path / "d", 1)
+    assert not (tmp_path / "d" / "config.json").exists()
     with pytest.raises(MixgymError, match="at least one --dataset"):
         OfflineRequest(AgentSpec("bc", "bc"), ())
 

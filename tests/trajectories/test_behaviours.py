@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,31 @@ def test_the_heuristic_leads_from_source_to_target() -> None:
     best = mixtures[np.argmax(np.log(mixtures) @ guide)]
     greedy = played("heuristic", seed=5, decisions=1, temperature=0)
     np.testing.assert_allclose(greedy[0], best, rtol=1e-12)
+
+
+def test_the_heuristic_leads_to_the_target_field_of_a_continual_task() -> None:
+    """Whose objective is the mean of all domains: the way to it would lead nowhere."""
+    groups = {"source": ("code", "recipes"), "target": ("law", "noise")}
+    task = replace(TASK, groups=groups, objective=np.full(4, 0.25))
+    lone = replace(task, groups={"target": ("law", "noise")})
+
+    def last(task: MixingTask, **arguments: Any) -> np.ndarray:
+        mixtures = []
+        for seed in range(20):
+            behaviour = make_behaviour("heuristic", arguments)
+            behaviour.start(task, np.random.default_rng(seed))
+            mixture = task.natural
+            for t in range(20):
+                mixture = behaviour.propose(mixture, t / 20)
+            mixtures.append(mixture)
+        return np.array(mixtures)
+
+    assert last(task)[:, 2:].sum(axis=1).mean() > 0.6  # of 0.1 at the start
+    np.testing.assert_array_equal(last(task), last(task, source="source", target="target"))
+    np.testing.assert_array_equal(last(lone), last(lone, source="natural", target="objective"))
+    np.testing.assert_array_equal(
+        last(task, target="law"), last(task, source="source", target="law")
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from mixgym.compare.request import parse_agent
 from mixgym.errors import MixgymError
 from mixgym.files import read_json, write_json
 from mixgym.trajectories import (
@@ -27,8 +28,10 @@ from mixgym.trajectories import (
     normalised_scores,
     set_reference_scores,
 )
-from mixgym.trajectories.collect import episode_path
+from mixgym.trajectories.collect import _pinned, episode_path
+from mixgym.trajectories.episode import run_episode
 from mixgym.trajectories.record import read_episode, write_episode
+from mixgym.trajectories.request import members_of
 from mixgym.trajectories.show import split_by_reward, summarise
 from tests.trajectories.in_process import TINY, collect_here
 
@@ -81,6 +84,20 @@ def test_the_cost_is_every_token_of_every_episode(collected: Path) -> None:
     assert data.cost["flops"] > 0 and data.cost["seconds"] > 0
 
 
+def _documented_d3rlpy(root: Path, dataset_id: str) -> str:
+    """The script of docs/trajectories.md up to its learning, for another dataset."""
+    docs = (Path(__file__).parents[2] / "docs" / "trajectories.md").read_text()
+    script = "import os" + docs.split("```python\nimport os")[1].split("cql =")[0]
+    wanted = {
+        '"random/datasets"': repr(str(root)),
+        "mixgym/NanoPretrain/random-walk-v0": dataset_id,
+    }
+    for stated, ours in wanted.items():
+        assert stated in script
+        script = script.replace(stated, ours)
+    return script
+
+
 def test_minari_loads_it_and_d3rlpy_reads_it(
     collected: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,8 +109,15 @@ def test_minari_loads_it_and_d3rlpy_reads_it(
     dataset = minari.load_dataset("mixgym/NanoPretrain/mixed-v0")
     assert dataset.total_episodes == 3 and dataset.total_steps == 9
     assert "mixgym/NanoPretrain/mixed-v0" in minari.list_local_datasets()
-    buffer, _ = d3rlpy().datasets.get_minari("mixgym/NanoPretrain/mixed-v0")
+    d3rlpy()
+    scope: dict[str, Any] = {}
+    exec(_documented_d3rlpy(collected / "datasets", "mixgym/NanoPretrain/mixed-v0"), scope)
+    buffer = scope["data"]
     assert buffer.transition_count == 9  # none dropped: the budget's end is terminal
+    for ours, theirs in zip(dataset.iterate_episodes(), buffer.episodes, strict=True):
+        np.testing.assert_array_equal(theirs.observations, ours.observations[:-1])
+        np.testing.assert_array_equal(theirs.actions, ours.actions)
+        np.testing.assert_allclose(theirs.rewards.ravel(), ours.rewards, rtol=1e-6)
     assert load_trajectories("mixgym/NanoPretrain/mixed-v0").dataset_id == dataset.spec.dataset_id
 
 
@@ -185,6 +209,77 @@ def test_damaged_datasets_are_refused(name: str, change: Any, message: str, copi
         _redigest(folder)
     with pytest.raises(MixgymError, match=message):
         load_trajectories(copied)
+
+
+@pytest.mark.parametrize("damage", ["data", "infos", "metadata", "facts", "missing"])
+def test_resuming_repairs_a_damaged_dataset(damage: str, copied: Path, collected: Path) -> None:
+    folder = copied / "datasets" / "mixgym/NanoPretrain/mixed-v0"
+    metadata = folder / "data" / "metadata.json"
+    if damage == "data":
+        _edit(folder, "rewards", lambda x: x + 1)
+    elif damage == "infos":
+        _edit(folder, "infos/epochs", lambda x: x + 1)
+    elif damage == "metadata":
+        metadata.write_text("{")
+    elif damage == "facts":
+        content = read_json(metadata)
+        content["mixgym"]["cost"]["tokens"] += 1
+        write_json(metadata, content)
+    else:
+        (folder / "data" / "main_data.hdf5").unlink()
+    with pytest.raises(MixgymError):
+        load_trajectories(copied)
+    collect(ENV, BEHAVIOUR, 3, copied, env_arguments=TINY, resume=True)
+    ours, theirs = load_trajectories(copied), load_trajectories(collected)
+    assert ours.metadata == theirs.metadata
+
+
+def test_a_refused_dataset_id_is_not_kept(copied: Path, tmp_path: Path) -> None:
+    other = "mixgym/NanoPretrain/mixed-v0"
+    with pytest.raises(MixgymError, match="another collection"):
+        collect_here(
+            "dirichlet", 1, tmp_path / "b", dataset_id=other, datasets_path=copied / "datasets"
+        )
+    assert not (tmp_path / "b" / "config.json").exists()
+
+
+def test_policies_are_pinned_by_path_and_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(tmp_path / "run/cost.json", {"policy": "policy-1"})
+    write_json(tmp_path / "run/policy-1/policy.json", {"agent": "cql", "digest": "abc"})
+    (tmp_path / "foreign").mkdir()
+    monkeypatch.chdir(tmp_path)
+    pinned = {"policy": str(tmp_path / "run"), "digest": "abc"}
+    assert _pinned(parse_agent("cql:{policy: run}")).arguments == pinned
+    assert _pinned(parse_agent("cql:{policy: run, digest: old}")).arguments["digest"] == "old"
+    foreign = {"policy": str(tmp_path / "foreign")}
+    assert _pinned(parse_agent("other:{policy: foreign}")).arguments == foreign
+    mixed = parse_agent("mixed:{members: [dirichlet, 'cql:{policy: run}']}")
+    assert [member.arguments for member in members_of(_pinned(mixed))] == [{}, pinned]
+    assert _pinned(parse_agent("mixed")) == parse_agent("mixed")
+
+
+def test_rounding_outside_the_box_is_logged_inside(tmp_path: Path) -> None:
+    class Edge:
+        action_map = None
+
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def start(self, env: Any, seed: int) -> None:
+            pass
+
+        def act(self, observation: Any, info: Any) -> Any:
+            return np.array([self.value, -self.value, 0.0], np.float32)
+
+    env = gym.make(ENV, disable_env_checker=True, **{**TINY, "decisions": 1})
+    member = parse_agent("natural")
+    beyond = float(np.nextafter(np.float32(1), np.float32(2)))
+    assert np.abs(run_episode(env, Edge(beyond), member, 0).actions).max() == 1.0
+    with pytest.raises(ValueError, match=r"action\[0\] is 1.5"):
+        run_episode(env, Edge(1.5), member, 0)
+    env.close()
 
 
 def test_other_things_than_our_datasets_are_refused(copied: Path, tmp_path: Path) -> None:

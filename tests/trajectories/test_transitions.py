@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +11,7 @@ import pytest
 
 from mixgym.errors import MixgymError
 from mixgym.trajectories.record import Trajectory
+from mixgym.trajectories.show import split_by_reward
 from mixgym.trajectories.transitions import (
     ObservationWindow,
     RewardScaling,
@@ -46,7 +48,10 @@ def test_a_window_resumes_in_the_middle() -> None:
     other.restore(window.state())
     np.testing.assert_array_equal(other.push(np.array([3.0])), [1.0, 2.0, 3.0])
     window.reset()
-    np.testing.assert_array_equal(window.push(np.array([7.0])), [7.0, 7.0, 7.0])
+    assert window.state().shape == (0, 0)
+    other.restore(window.state())
+    for emptied in (window, other):
+        np.testing.assert_array_equal(emptied.push(np.array([7.0])), [7.0, 7.0, 7.0])
     with pytest.raises(ValueError, match="window=0"):
         ObservationWindow(0)
 
@@ -71,6 +76,43 @@ def test_diverging_early_is_charged_what_it_skipped() -> None:
     # its restored return is the discounted return that it had
     value = float(scaling(cut) @ [1.0, 0.5])
     assert scaling.restore(value) == pytest.approx(3.0 - 0.5 * 5.0)
+
+
+@pytest.mark.parametrize("kind", ["decision", "deviation"])
+def test_a_penalty_for_diverging_scales_no_other_reward(kind: str) -> None:
+    whole = [trajectory([4.0, 1.0]), trajectory([2.0, 3.0])]
+    alone = RewardScaling.fit(kind, whole, 2, gamma=0.9)
+    # its first decision earns the mean, so that only the deviation's count of rewards changes
+    cut = trajectory([3.0, -500.0], diverged=True)
+    both = RewardScaling.fit(kind, [*whole, cut], 2, gamma=0.9)
+    left = [1.0, -1.0, -1.0, 1.0, 0.0] if kind == "decision" else [4.0, 1.0, 2.0, 3.0, 3.0]
+    assert both.baseline == alone.baseline
+    assert both.scale == pytest.approx(np.std(left))
+    only = RewardScaling.fit(kind, [trajectory([-5.0], diverged=True)], 2, gamma=0.9)
+    assert only.scale == 1.0 and only.baseline == (0.0, 0.0)
+
+
+def test_an_episode_of_another_horizon_has_missed_nothing() -> None:
+    scaling = RewardScaling("decision", (3.0, 2.0, 2.0), 1.0, gamma=0.5)
+    np.testing.assert_allclose(scaling(trajectory([3.0, 2.0])), [0.0, 0.0])
+    np.testing.assert_allclose(scaling(trajectory([3.0, 2.0], diverged=True)), [0.0, -0.5 * 2.0])
+
+
+def test_mixtures_of_diverged_decisions_are_on_neither_side() -> None:
+    first, second, third = [0.2, 0.8], [0.6, 0.4], [0.1, 0.9]
+
+    def logged(rewards: list[float], *mixtures: list[float], **facts: Any) -> Trajectory:
+        rows = np.array([[0.5, 0.5], *mixtures])
+        return replace(trajectory(rewards, **facts), infos={"mixture": rows})
+
+    pays, cut = logged([2.0, 2.0], first, first), logged([1.5, -500.0], third, third, diverged=True)
+    found = split_by_reward([pays, logged([1.0, 1.0], second, second), cut])
+    assert found.counts == (2, 2)  # the cut episode's first decision earned the mean
+    np.testing.assert_allclose(found.rising, first)
+    np.testing.assert_allclose(found.falling, second)
+    found = split_by_reward([pays, logged([-1.0, -1.0], second, second), cut], "zero")
+    assert found.counts == (3, 2)
+    np.testing.assert_allclose(found.falling, second)
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("none", [4.0, 1.0]), ("deviation", None)])
