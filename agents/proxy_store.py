@@ -49,7 +49,7 @@ class Outcome:
 
 
 class ProxyStore:
-    """Trains forks of one fresh run, each on a mixture of its own, and keeps their outcomes.
+    """Trains forks of one run, each on a mixture of its own, and keeps their outcomes.
 
     An outcome on disk is used again only by a run that is the same in everything it depends on:
     corpus hash, model and its initial weights, settings, budget, seed, mixture, held-out windows,
