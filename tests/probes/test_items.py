@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mixgym.errors import CorpusError, MissingExtraError, MixgymError, UnknownNameError
-from mixgym.probes import PROBES, Item, Probe, olmo
+from mixgym.probes import PROBES, PURPOSES, Item, Probe, olmo
 
 QUICK = ("math", "gsm8k", "humaneval", "mbpp", "lambada", "arc_easy", "piqa", "sciq", "arithmetic")
 
@@ -51,6 +51,16 @@ def test_solved_examples_are_dropped_from_the_context() -> None:
     assert all(i.context.count("Question:") == 1 for i in PROBES["gsm8k"].items("feedback", 50))
     assert all(i.context.count("Solution:") == 1 for i in PROBES["math"].items("report", 50))
     assert all("\n" not in i.context for i in PROBES["arithmetic"].items("report", 50))
+
+
+@pytest.mark.parametrize("name", sorted(PROBES))
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_a_context_holds_one_question(name: str, purpose: str) -> None:
+    if name == "mmlu":
+        pytest.importorskip("pyarrow")
+    for item in PROBES[name].items(purpose):
+        assert item.context.count("\nAnswer:") <= 1, item.id
+        assert item.context.count("Solution:") <= 1, item.id
 
 
 def items(*questions: str, start: int = 0) -> list[Item]:
