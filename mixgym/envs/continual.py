@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -107,21 +108,31 @@ class ContinualEnv(PretrainEnv):
         if self._encoded is None:
             a = self.arguments
             self._encoded = {
-                field: tuple(
-                    encode_probe(
-                        PROBES[name],
-                        "feedback",
-                        self.corpus.tokenizer,
-                        self.settings.context,
-                        limit=a.feedback_items,
-                        longest=a.feedback_longest,
-                        choices=False,
-                    )
-                    for name in names
-                )
+                field: tuple(self._encode(name) for name in names)
                 for field, names in a.probes.items()
             }
         return self._encoded
+
+    def _encode(self, name: str) -> EncodedProbe:
+        a = self.arguments
+        longest = a.longest_answer(name)
+        encoded = encode_probe(
+            PROBES[name],
+            "feedback",
+            self.corpus.tokenizer,
+            self.settings.context,
+            limit=a.feedback_items,
+            longest=longest,
+            choices=False,
+        )
+        if encoded.items < a.feedback_items:
+            warnings.warn(
+                f"the feedback of probe {name!r} is {encoded.items} items, not the "
+                f"{a.feedback_items} asked for: no more of them have answers of at most {longest} "
+                "bytes; raise feedback_longest=..., or lower feedback_items=...",
+                stacklevel=2,
+            )
+        return encoded
 
     @property
     def feedback_tokens(self) -> int:
