@@ -165,6 +165,8 @@ def _identity(run: TrainingRun, domains: NDArray[np.int64], windows: int) -> dic
     return {
         "format": _FORMAT,
         **identity(run),
+        # What "auto" was decided to be on this device.
+        "precision": run.precision,
         "initial_weights": _weights_digest(run),
         "domains": list(run.corpus.names),
         "measured": domains.tolist(),
