@@ -17,6 +17,9 @@ from mixgym.simplex import TINY, Mixture
 if TYPE_CHECKING:
     from mixgym.lm.training import TrainingRun
 
+_GAP = 1e-6  # of the rates' sum: how much better another mixture may be at the end
+_MOST_UPDATES = 100_000
+
 
 def ensemble_slope(
     mixture: Mixture, log_p: NDArray[np.float64], rates: NDArray[np.float64]
@@ -33,45 +36,69 @@ def ensemble_slope(
     return float(-rates @ total), -np.exp(log_p - total) @ rates
 
 
+def ensemble_minimum(log_p: NDArray[np.float64], rates: NDArray[np.float64]) -> Mixture:
+    """Return the (K,) mixture that minimises `ensemble_slope`'s value.
+
+    Expectation-maximisation from the uniform mixture: w_d becomes the mean, weighted by the rates,
+    of w_d p_d(x) / sum_e w_e p_e(x). No step size, and the loss never rises. It ends when, by
+    convexity, no mixture is better by more than 1e-6 times the sum of the rates, at the latest
+    after 100,000 updates, when none is by more than log(K) / 100,000 times it.
+    """
+    # Whatever a sequence's probabilities are multiplied by changes no mixture.
+    p = np.exp(log_p - log_p.max(axis=0))
+    shares = rates / rates.sum()
+    mixture = np.full(len(p), 1.0 / len(p))
+    for _ in range(_MOST_UPDATES):
+        gain = p @ (shares / np.maximum(mixture @ p, TINY))
+        if gain.max() <= 1.0 + _GAP:
+            break
+        mixture = mixture * gain
+        mixture /= mixture.sum()
+    return mixture
+
+
 @dataclass(kw_only=True)
 class MixMin(ProxySearch):
     """The mixture w whose ensemble of one-domain models predicts the objective's text best.
 
         min_w  -E_x [ log sum_d w_d p_d(x) / length(x) ]          x: the objective's sequences
 
-    p_d is a proxy trained on domain d alone. The problem is convex and solved by
-    w_d <- w_d exp(-rate dF/dw_d), renormalised, from the uniform mixture; then w is played.
+    p_d is a proxy trained on domain d alone. The problem is convex and solved to its minimum
+    (`ensemble_minimum`); then w is played.
 
-    Source: Thudi et al. 2025, MixMin (arXiv 2502.10510), and its released solver, whose rate of 1,
-    100 updates and tolerance of 1e-4 are kept.
+    Source: Thudi et al. 2025, MixMin (arXiv 2502.10510), and its released solver, which is
+    `updates=100`: w_d <- w_d exp(-rate dF/dw_d), renormalised, from the uniform mixture, with a
+    rate of 1 and a tolerance of 1e-4.
 
-    Deviations: x are the objective's validation windows (theirs: documents of the target task),
-    weighted by the domains' weights; the length is in bytes (theirs: tokens), hence the loss in
-    nats per byte; updates end when the weights move by less than the tolerance (theirs: when the
+    Deviations: the release's updates end far from the minimum, because dF/dw is divided by the
+    sequences' lengths, and leave weight on domains that help nothing: they are not the default; x
+    are the objective's validation windows (theirs: documents of the target task), weighted by the
+    domains' weights; the length is in bytes (theirs: tokens), hence the loss in nats per byte; the
+    release's updates end when the weights move by less than the tolerance (theirs: when the
     gradient is smaller than it, which at an inner optimum of the simplex it is not); the proxies
     have the run's own model and budget. They are not kept on disk.
 
     Args:
         model: of the proxies; the environment's own by default.
         steps: of each proxy; the environment's budget by default.
-        rate: step size.
-        updates: at most so many.
-        tolerance: largest change of a weight that ends the updates.
+        updates: None for the minimum; a number for at most so many of the release's updates.
+        rate: step size of the release's updates.
+        tolerance: largest change of a weight that ends them.
     """
 
     name = "mixmin"
 
     model: Any = None
     steps: int | None = None
+    updates: int | None = None
     rate: float = 1.0
-    updates: int = 100
     tolerance: float = 1e-4
 
     def __post_init__(self) -> None:
         check_proxy(self.model, self.steps)
         positive("rate", self.rate)
-        if not isinstance(self.updates, int) or self.updates < 1:
-            raise ValueError(f"updates={self.updates!r} must be a positive whole number")
+        if self.updates is not None and (not isinstance(self.updates, int) or self.updates < 1):
+            raise ValueError(f"updates={self.updates!r} must be a positive whole number or None")
         if not 0 <= self.tolerance < 1:
             raise ValueError(f"tolerance={self.tolerance!r} must be a number in [0, 1)")
 
@@ -104,7 +131,9 @@ class MixMin(ProxySearch):
         return run.corpus.domains[domain].bytes_per_token("validation")
 
     def solve(self, log_p: NDArray[np.float64], rates: NDArray[np.float64]) -> Mixture:
-        """Return the (K,) mixture of the updates' end (see `ensemble_slope`)."""
+        """Return the (K,) minimum, or the mixture of the updates' end (see `ensemble_slope`)."""
+        if self.updates is None:
+            return ensemble_minimum(log_p, rates)
         mixture = np.full(len(log_p), 1.0 / len(log_p))
         for _ in range(self.updates):
             _, slope = ensemble_slope(mixture, log_p, rates)

@@ -45,6 +45,7 @@ class ProxyAgent(Agent):
 
     _env: Env[Any, Any] | None = None
     _seed: int = 0
+    _base_paid: bool = False
 
     def start(self, env: Env[Any, Any], seed: int) -> None:
         """Begin an episode; what an earlier one found is forgotten.
@@ -67,6 +68,7 @@ class ProxyAgent(Agent):
         self.check(task)
         stream = np.random.SeedSequence(seed, spawn_key=(_PROXY_STREAM,))
         self._env, self._seed = env, int(stream.generate_state(1)[0])
+        self._base_paid = False
         self.forget(task)
 
     @abstractmethod
@@ -125,21 +127,27 @@ class ProxyAgent(Agent):
     def proxy(
         self, inner: Any, seed: int, gradients: GradientSettings | None = None
     ) -> TrainingRun:
-        """Return a fresh run on the environment's corpus with the agent's `model` and `steps`.
+        """Return a run on the environment's corpus with the agent's `model` and `steps`.
 
-        A proxy keeps the environment's context and batch size, hence its token budget unless
-        `steps` is given; the other settings are the model preset's.
+        A proxy of the environment's own model starts from the weights the episode started from
+        (the base, the checkpoint of the reset; where there are none, fresh ones of `seed`) and has
+        the environment's settings. One of another model starts from the base of that model where
+        the environment has a base, whose cost is charged once an episode, and else from fresh
+        weights. It keeps the environment's context and batch size, hence its token budget unless
+        `steps` is given; the other settings are that model's preset's, under the training
+        arguments that the environment was made with.
         """
         from mixgym.lm.training import TrainingRun
 
         arguments = inner.arguments
         settings, model = inner.settings, arguments.model
-        if self.model is not None:
+        other = self.model is not None and self.model != model
+        if other:
             model = self.model
             preset = arguments.updated({"model": model}).training_settings()
             settings = replace(preset, context=settings.context, batch_size=settings.batch_size)
         steps = inner.task.decisions * inner.task.steps_per_decision
-        return TrainingRun(
+        run = TrainingRun(
             inner.corpus,
             model,
             total_steps=steps if self.steps is None else self.steps,
@@ -148,6 +156,15 @@ class ProxyAgent(Agent):
             evaluation_seed=arguments.evaluation_seed,
             gradients=gradients,
         )
+        base = inner.base_of(model, settings) if other else None
+        if base is not None:
+            base.load_into(run)
+            if not self._base_paid:
+                charge(inner, Ledger.from_json(base.record["ledger"]))
+                self._base_paid = True
+        elif not other and inner.starting_weights is not None:
+            inner.starting_weights.load_into(run)
+        return run
 
 
 class ProxySearch(ProxyAgent):

@@ -49,7 +49,7 @@ class Outcome:
 
 
 class ProxyStore:
-    """Trains forks of one fresh run, each on a mixture of its own, and keeps their outcomes.
+    """Trains forks of one run, each on a mixture of its own, and keeps their outcomes.
 
     An outcome on disk is used again only by a run that is the same in everything it depends on:
     corpus hash, model and its initial weights, settings, budget, seed, mixture, held-out windows,
@@ -165,6 +165,8 @@ def _identity(run: TrainingRun, domains: NDArray[np.int64], windows: int) -> dic
     return {
         "format": _FORMAT,
         **identity(run),
+        # What "auto" was decided to be on this device.
+        "precision": run.precision,
         "initial_weights": _weights_digest(run),
         "domains": list(run.corpus.names),
         "measured": domains.tolist(),

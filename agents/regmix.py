@@ -131,7 +131,7 @@ class RegMix(SwarmSearch):
             raise missing_extra("LightGBM", "swarm", f"agent {self.name!r}")
 
     def propose(self, inner: Any, swarm: Swarm, rng: np.random.Generator) -> Mixture:
-        candidates = self.draw(inner.task, self.draws, rng, swarm.caps)
+        candidates = self.draw(inner.task, self.draws, rng, swarm.caps, distinct=False)
         regressor = fit_regressor(
             swarm.mixtures,
             swarm.losses @ swarm.weights,

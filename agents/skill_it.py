@@ -21,7 +21,7 @@ def skill_graph(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDAr
     """Return (K, M) A_ij = max(0, (L_j - L_ij) / L_j).
 
     Args:
-        before: (M,) losses L_j of the untrained model.
+        before: (M,) losses L_j of the model that the proxies start from.
         after: (K, M) losses L_ij of domain j once trained on domain i alone.
     """
     return np.maximum(0.0, (before - after) / before)

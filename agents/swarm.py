@@ -116,13 +116,25 @@ class SwarmSearch(ProxySearch):
         """Return the (K,) mixture that the swarm's losses speak for."""
 
     def draw(
-        self, task: MixingTask, number: int, rng: np.random.Generator, caps: NDArray[np.float64]
+        self,
+        task: MixingTask,
+        number: int,
+        rng: np.random.Generator,
+        caps: NDArray[np.float64],
+        *,
+        distinct: bool = True,
     ) -> NDArray[np.float64]:
-        """Return (number, K) random mixtures by the agent's arguments."""
+        """Return (number, K) random mixtures by the agent's arguments (see `draw_mixtures`)."""
         prior = task.mixture(self.prior) ** self.temperature
         low, high = self.strengths
         return draw_mixtures(
-            prior / prior.sum(), number, rng, strengths=(low, high), minimum=self.minimum, caps=caps
+            prior / prior.sum(),
+            number,
+            rng,
+            strengths=(low, high),
+            minimum=self.minimum,
+            caps=caps,
+            distinct=distinct,
         )
 
     def train_swarm(
@@ -165,11 +177,14 @@ def draw_mixtures(
     strengths: tuple[float, float] = (0.1, 5.0),
     minimum: float = 0.0,
     caps: NDArray[np.float64] | None = None,
+    distinct: bool = True,
 ) -> NDArray[np.float64]:
-    """Return (number, K) different mixtures ~ Dirichlet(strength x prior), none beyond the caps.
+    """Return (number, K) mixtures ~ Dirichlet(strength x prior), none beyond the caps.
 
     The strength of each is one of 15 values between the `strengths`, equally spaced in their
-    logarithm. Weights below `minimum` are set to zero and the rest divided by their sum.
+    logarithm. Weights below `minimum` are set to zero and the rest divided by their sum. Mixtures
+    that are equal in five decimals are kept once if they are to be `distinct`; of two domains no
+    more than 100,000 are.
 
     Raises:
         MixgymError: too few of the draws keep to the caps.
@@ -190,12 +205,14 @@ def draw_mixtures(
         draws = draws[draws.sum(axis=1) > 0]
         draws /= draws.sum(axis=1, keepdims=True)
         kept = np.concatenate([kept, draws[(draws <= caps).all(axis=1)]])
-        _, first = np.unique(kept.round(_SAME), axis=0, return_index=True)
-        kept = kept[np.sort(first)]
+        if distinct:
+            _, first = np.unique(kept.round(_SAME), axis=0, return_index=True)
+            kept = kept[np.sort(first)]
         tries += size
     if len(kept) < number:
+        kind = "different mixtures" if distinct else "mixtures"
         raise MixgymError(
-            f"only {len(kept)} different mixtures of {tries} drawn keep to the repetition bounds, "
+            f"only {len(kept)} {kind} of {tries} drawn keep to the repetition bounds, "
             f"{number} are needed: raise repetitions=... (None lifts the bounds)"
         )
     return kept[:number]

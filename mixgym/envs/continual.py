@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,11 +15,14 @@ from mixgym.envs.continual_arguments import FIELD_NAMES, ContinualArguments
 from mixgym.envs.observation import WINDOW
 from mixgym.envs.pretrain import PretrainEnv
 from mixgym.lm.base import Base, ensure_base
+from mixgym.lm.settings import PRESETS
 from mixgym.probes import PROBES
 from mixgym.probes.encoding import EncodedProbe, encode_probe
 from mixgym.signals import Signals
 
 if TYPE_CHECKING:
+    from mixgym.lm.models import ModelSpec
+    from mixgym.lm.settings import Settings
     from mixgym.lm.training import TrainingRun
 
 
@@ -49,7 +53,6 @@ class ContinualEnv(PretrainEnv):
         super().__init__(render_mode, **arguments)
         self._base: Base | None = None
         self._encoded: dict[str, tuple[EncodedProbe, ...]] | None = None
-        self._checkpoint: str | None = None
         self._probe_values: dict[str, float] = {}
         self._start_feedback = np.full(2, np.nan)
         self._start_loss = np.full(2, np.nan)
@@ -105,21 +108,31 @@ class ContinualEnv(PretrainEnv):
         if self._encoded is None:
             a = self.arguments
             self._encoded = {
-                field: tuple(
-                    encode_probe(
-                        PROBES[name],
-                        "feedback",
-                        self.corpus.tokenizer,
-                        self.settings.context,
-                        limit=a.feedback_items,
-                        longest=a.feedback_longest,
-                        choices=False,
-                    )
-                    for name in names
-                )
+                field: tuple(self._encode(name) for name in names)
                 for field, names in a.probes.items()
             }
         return self._encoded
+
+    def _encode(self, name: str) -> EncodedProbe:
+        a = self.arguments
+        longest = a.longest_answer(name)
+        encoded = encode_probe(
+            PROBES[name],
+            "feedback",
+            self.corpus.tokenizer,
+            self.settings.context,
+            limit=a.feedback_items,
+            longest=longest,
+            choices=False,
+        )
+        if encoded.items < a.feedback_items:
+            warnings.warn(
+                f"the feedback of probe {name!r} is {encoded.items} items, not the "
+                f"{a.feedback_items} asked for: no more of them have answers of at most {longest} "
+                "bytes; raise feedback_longest=..., or lower feedback_items=...",
+                stacklevel=2,
+            )
+        return encoded
 
     @property
     def feedback_tokens(self) -> int:
@@ -139,9 +152,22 @@ class ContinualEnv(PretrainEnv):
         }
         return {**own, **super()._named_groups()}
 
-    def _set_weights(self, run: TrainingRun) -> None:
+    def _set_weights(self, run: TrainingRun) -> bool:
         if self.base is not None:
             self.base.load_into(run)
+            return True
+        model = self.arguments.model
+        return isinstance(model, str) and model not in PRESETS
+
+    def base_of(self, model: ModelSpec, settings: Settings) -> Base | None:
+        """Return the base of another model, trained if the cache has it not, as its own would be.
+
+        Args:
+            model: see `lm.models.model_config`.
+            settings: of the run that starts from it: context, precision, threads and device count.
+        """
+        spec = replace(self.arguments, model=model).base_spec(settings)
+        return None if spec is None else ensure_base(spec)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -149,8 +175,6 @@ class ContinualEnv(PretrainEnv):
         """Start from the base; see `PretrainEnv.reset`. A `"checkpoint"` option replaces it."""
         self._start_feedback = np.full(2, np.nan)
         self._start_loss = np.full(2, np.nan)
-        checkpoint = (options or {}).get("checkpoint")
-        self._checkpoint = None if checkpoint is None else str(checkpoint)
         return super().reset(seed=seed, options=options)
 
     def _validated(self, signals: Signals, before: Signals | None) -> Signals:
@@ -240,11 +264,10 @@ class ContinualEnv(PretrainEnv):
 
     def _starting_loss(self, split: str, windows: int) -> NDArray[np.float64]:
         """(K,) loss of the weights that the episode started from."""
-        from mixgym.lm.checkpoint import load_weights
         from mixgym.lm.training import TrainingRun
 
         run = self._active()
-        if self._checkpoint is None and self.base is None:
+        if self.starting_weights is None:
             a = self.arguments
             first = TrainingRun(
                 self.corpus,
@@ -256,9 +279,6 @@ class ContinualEnv(PretrainEnv):
             )
         else:
             first = run.fork()
-            if self._checkpoint is not None:
-                load_weights(first, self._checkpoint)
-            elif self.base is not None:
-                self.base.load_into(first)
+            self.starting_weights.load_into(first)
         first.ledger = run.ledger
         return first.evaluate(split, windows=windows, account="evaluation")

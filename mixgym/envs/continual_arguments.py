@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mixgym.envs.arguments import TRAINING_ARGUMENTS, EnvironmentArguments
-from mixgym.envs.fields import FIELD_PROBES, FieldSpec, field_corpus, field_domains
+from mixgym.envs.fields import (
+    FEEDBACK_LONGEST,
+    FIELD_PROBES,
+    LONGER_FEEDBACK,
+    FieldSpec,
+    field_corpus,
+    field_domains,
+)
 from mixgym.errors import MixgymError, unknown_name
 from mixgym.lm.base import BaseSpec
 from mixgym.lm.settings import PRESETS, Settings
@@ -35,9 +42,11 @@ class ContinualArguments(EnvironmentArguments):
             checkpoint given as `model`, or a fresh one.
         feedback: probes of each field, `{"source": ["mmlu"], "target": ["gsm8k"]}`; a field that
             is named in `FIELD_PROBES` has its own by default.
-        feedback_items: items of each probe at every decision, at most.
+        feedback_items: items of each probe at every decision; a warning tells where there are
+            fewer.
         feedback_longest: items with a longer right answer, in bytes, are left out of feedback, so
-            that it costs little; reports have no such limit.
+            that it costs little; reports have no such limit. None is 96, but what 64 items need
+            where a probe has fewer: 128 for `gsm8k` and `mbpp`, 256 for `humaneval`.
         report_items: items of each probe in reports, at most.
     """
 
@@ -48,7 +57,7 @@ class ContinualArguments(EnvironmentArguments):
     base: Mapping[str, Any] = field(default_factory=lambda: {"steps": 1500})
     feedback: Mapping[str, Sequence[str]] | None = None
     feedback_items: int = 64
-    feedback_longest: int = 96
+    feedback_longest: int | None = None
     report_items: int = 256
 
     def __post_init__(self) -> None:
@@ -61,6 +70,8 @@ class ContinualArguments(EnvironmentArguments):
             ("report_items", 1),
         ):
             value = getattr(self, name)
+            if name == "feedback_longest" and value is None:
+                continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
         for name in self.feedback or {}:
@@ -90,6 +101,12 @@ class ContinualArguments(EnvironmentArguments):
                 )
             chosen[name] = (given,) if isinstance(given, str) else tuple(given)
         return chosen
+
+    def longest_answer(self, probe: str) -> int:
+        """Longest right answer, in bytes, of the items of `probe` that are feedback."""
+        if self.feedback_longest is not None:
+            return self.feedback_longest
+        return LONGER_FEEDBACK.get(probe, FEEDBACK_LONGEST)
 
     def updated(self, arguments: Mapping[str, Any]) -> ContinualArguments:
         """As `EnvironmentArguments.updated`; `base` and `feedback` are merged into the default.

@@ -25,6 +25,12 @@ FIELD_PROBES: dict[str, tuple[str, ...]] = {
     "code": ("humaneval", "mbpp"),
 }
 
+#: Longest right answer of a feedback item, in bytes.
+FEEDBACK_LONGEST = 96
+
+#: probe -> the same for probes with fewer than 64 feedback items as short as that.
+LONGER_FEEDBACK: dict[str, int] = {"gsm8k": 128, "mbpp": 128, "humaneval": 256}
+
 FieldSpec = str | Sequence[str]
 
 

@@ -33,8 +33,8 @@ class NanoContinualEnv(ContinualEnv):
     right answers, in nats, the source field's plus the target field's (weights are arguments:
     `reward={"feedback": {"source": 2.0, "target": 1.0}}`). An episode's undiscounted return is the
     gain over the base. Probes: LAMBADA and SciQ for prose, GSM8K and sums of small numbers for
-    mathematics; 16 items of each whose answer has at most 96 bytes, by byte. The paper's exact
-    reward was not found. `progress` (validation loss of both fields) is there too.
+    mathematics; 16 items of each whose answer has at most 96 bytes (GSM8K: 128), by byte. The
+    paper's exact reward was not found. `progress` (validation loss of both fields) is there too.
 
     ## Starting State
     The base's weights, the same for every seed. `reset(seed=s)` fixes the order of each domain's
@@ -71,7 +71,6 @@ class NanoContinualEnv(ContinualEnv):
         evaluation_windows=16,
         feedback={"source": ("lambada", "sciq"), "target": ("gsm8k", "arithmetic")},
         feedback_items=16,
-        feedback_longest=96,
         report_items=64,
         base={"steps": 300},
     )

@@ -25,7 +25,11 @@ from mixgym.simplex import make_action_map
 if TYPE_CHECKING:
     from mixgym.corpus import Corpus
     from mixgym.ledger import Ledger
+    from mixgym.lm.base import Base
+    from mixgym.lm.models import ModelSpec
+    from mixgym.lm.settings import Settings
     from mixgym.lm.training import TrainingRun
+    from mixgym.lm.weights import Weights
     from mixgym.plotting.history import EpisodeHistory
 
 RESET_OPTIONS = ("mixture", "checkpoint")
@@ -36,8 +40,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Subclasses give `DEFAULTS`; every field of `EnvironmentArguments` can be given to `gym.make`.
     Public besides Gymnasium's own: `task`, `signals`, `run`, `corpus`, `ledger`, `layout`,
-    `action_map`, `report`, `fork`; `reward_names`, the n reward terms' names, and
-    `reward_weights`, (n,) float64.
+    `action_map`, `report`, `fork`, `starting_weights`, `base_of`; `reward_names`, the n reward
+    terms' names, and `reward_weights`, (n,) float64.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -111,14 +115,21 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.gradients = a.gradient_settings(self._needs, self.task.objective.tolist())
         self.observation_space = spaces.Box(-BOUND, BOUND, (self.layout.size,), np.float32)
         self.run: TrainingRun | None = None
+        #: What the episode started from; None where the model and the run's seed alone give it.
+        self.starting_weights: Weights | None = None
         self._ended = False
         self._closed = False
 
     def _named_groups(self) -> Mapping[str, Sequence[str]]:
         return self.arguments.groups or {}
 
-    def _set_weights(self, run: TrainingRun) -> None:
-        """Give a new run its starting weights; those it was initialised with are right here."""
+    def _set_weights(self, run: TrainingRun) -> bool:
+        """Give a new run its starting weights; return whether they are other than its own."""
+        return False
+
+    def base_of(self, model: ModelSpec, settings: Settings) -> Base | None:
+        """Return what another model than the environment's starts from; None for fresh weights."""
+        return None
 
     def _open_corpus(self) -> Corpus:
         a = self.arguments
@@ -173,6 +184,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             MixgymError: closed, or an unknown option.
         """
         from mixgym.lm.checkpoint import load_weights
+        from mixgym.lm.weights import Weights
 
         if self._closed:
             raise MixgymError("this environment is closed: make a new one")
@@ -184,10 +196,12 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.run_seed = int(self.np_random.integers(2**31)) if seed is None else int(seed)
         mixture = self.task.mixture(options.get("mixture", "natural"))
         self.run = self._new_run()
-        if "checkpoint" in options:
+        given = "checkpoint" in options
+        if given:
             load_weights(self.run, options["checkpoint"])
         else:
-            self._set_weights(self.run)
+            given = self._set_weights(self.run)
+        self.starting_weights = Weights(self.run) if given else None
         self._noise = np.random.default_rng(np.random.SeedSequence(self.run_seed, spawn_key=(1,)))
         self._ended = False
         self._mixture = mixture
@@ -365,6 +379,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     def close(self) -> None:
         """Free the run; closing twice is harmless."""
         self.run = None
+        self.starting_weights = None
         self._closed = True
 
 

@@ -17,7 +17,7 @@ from mixgym.corpus.load import load_corpus
 from mixgym.corpus.progress import Reporter
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.files import read_json, write_json
-from mixgym.lm.models import ModelSpec, model_config
+from mixgym.lm.models import ModelSpec, checkpoint_digest, model_config
 from mixgym.lm.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,14 +65,23 @@ class BaseSpec:
         return load_corpus(self.corpus, tokenizer=self.tokenizer, domains=self.domains, cache=cache)
 
     def identity(self, corpus: Corpus) -> dict[str, Any]:
-        """Everything that decides the weights, JSON-plain."""
-        settings = asdict(self.settings)
+        """Everything that decides the weights, JSON-plain; of a checkpoint its files' content.
+
+        Raises `MixgymError` for a checkpoint without weights.
+        """
+        from mixgym.lm.precision import resolve_precision
+
         config = model_config(self.model, corpus.tokenizer.vocab_size, self.settings.context)
+        precision = resolve_precision(self.settings, config)
+        settings = {**asdict(self.settings), "precision": precision}
+        weights = checkpoint_digest(self.model)
         plain = {
             "format": FORMAT,
             "save_every": SAVE_EVERY,
             "corpus_hash": corpus.hash,
-            "model": config.to_dict(),
+            # Where a checkpoint is does not count.
+            "model": {**config.to_dict(), "_name_or_path": ""},
+            **({} if weights is None else {"weights": weights}),
             "settings": {k: v for k, v in settings.items() if k not in _NOT_IDENTITY},
             "steps": self.steps,
             "seed": self.seed,
@@ -165,7 +174,7 @@ def ensure_base(
 
 
 def _read(folder: Path, corpus: Corpus) -> Base:
-    remedy = "delete that folder, or run `mixgym data base --rebuild`, to train it again"
+    remedy = "delete that folder, and the base is trained again when it is next needed"
     try:
         record = read_json(folder / "base.json")
         tensors = read_json(folder / "checkpoint" / "run.json")["tensors"]["sha256"]

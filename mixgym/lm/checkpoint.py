@@ -123,8 +123,9 @@ def load_weights(run: TrainingRun, path: str | Path, corpus: Corpus | None = Non
 
 
 def _architecture(config: dict[str, Any]) -> dict[str, Any]:
-    # A model that was restored states the dtype of its weights, a new one does not.
-    return {k: v for k, v in _plain(config).items() if k != "dtype"}
+    # A model that was restored states the dtype of its weights, a new one does not; and where its
+    # files were found is no part of a model.
+    return {k: v for k, v in _plain(config).items() if k not in ("dtype", "_name_or_path")}
 
 
 def _record(path: str | Path, corpus: Corpus) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from mixgym.lm.settings import PRESETS
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
+
+_WEIGHT_FILES = ("*.safetensors", "*.bin")
 
 ModelSpec = str | Mapping[str, Any]
 
@@ -86,6 +89,28 @@ def build_model(spec: ModelSpec, config: PretrainedConfig, seed: int) -> PreTrai
         else:
             model = AutoModelForCausalLM.from_config(config)
     return model
+
+
+def checkpoint_digest(spec: ModelSpec) -> str | None:
+    """Return the SHA-256 of the weights that `spec` holds; None where it is no checkpoint.
+
+    Raises:
+        MixgymError: the directory has no file of weights.
+    """
+    if not isinstance(spec, str) or spec in PRESETS:
+        return None
+    files = sorted(f for pattern in _WEIGHT_FILES for f in Path(spec).glob(pattern))
+    if not files:
+        raise MixgymError(
+            f"the checkpoint {spec!r} has no weights ({' or '.join(_WEIGHT_FILES)}): save it with "
+            "save_pretrained"
+        )
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            digest.update(file.name.encode())
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
 def empty_model(config: Mapping[str, Any], device: str) -> PreTrainedModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mixgym.probes import olmo
-from mixgym.probes.items import Probe
+from mixgym.probes.items import Probe, candidates_key
 from mixgym.registry import Registry
 
 _of = olmo.of
@@ -37,8 +37,10 @@ _ALL = (
     Probe("sciq", "science with a supporting passage (halves)", "CC BY-NC 3.0",
           _of(olmo.choices, "sciq/rc_0shot")),
     Probe("openbookqa", "elementary science facts applied (validation / test)", "Apache-2.0",
-          _of(olmo.choices, "openbookqa/rc_0shot"), _of(olmo.choices, "openbookqa/test_rc_5shot")),
-    Probe("winogrande", "whom a pronoun means (halves)", "CC BY 4.0", _of(olmo.winogrande)),
+          _of(olmo.choices, "openbookqa/rc_0shot"),
+          _of(olmo.choices, "openbookqa/test_rc_5shot", _Q)),
+    Probe("winogrande", "whom a pronoun means (halves)", "CC BY 4.0", _of(olmo.winogrande),
+          together=candidates_key),
     Probe("csqa", "common sense, five answers (halves)", "MIT",
           _of(olmo.choices, "csqa/rc_0shot")),
     Probe("socialiqa", "what people in a situation feel and do (halves)", "CC BY 4.0",

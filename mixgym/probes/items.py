@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 
 from mixgym.corpus.text import digest, duplicate_key, encode
 from mixgym.errors import MixgymError, unknown_name
@@ -41,6 +42,15 @@ class Item:
         return duplicate_key(encode(self.context))
 
 
+def candidates_key(item: Item) -> bytes:
+    """Fingerprint of the answers without the end that they share, in any order and case."""
+    answers = [answer.lower() for answer in item.continuations]
+    ends = zip(*(answer[::-1] for answer in answers), strict=False)
+    shared = sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, ends))
+    candidates = sorted(answer[: len(answer) - shared] for answer in answers)
+    return duplicate_key(encode("/".join(candidates)))
+
+
 Source = Callable[[], Iterable[Item]]
 
 
@@ -49,8 +59,9 @@ class Probe:
     """A named benchmark.
 
     Items with the same question are on one side of the split, feedback or report, and never on
-    both. A benchmark of one set of items (`report` is None) is halved by the hash of the question;
-    of one with two (validation and test), feedback loses every question that reports ask too.
+    both. A benchmark of one set of items (`report` is None) is halved by the hash of the question,
+    or of what `together` gives; of one with two (validation and test), feedback loses every
+    question that reports ask too.
 
     Attributes:
         name: in the registry.
@@ -59,6 +70,8 @@ class Probe:
         feedback: reads the items that may steer a run, or all of them.
         report: reads the items of reports; None where `feedback` reads all there are.
         choice: whether there are wrong answers to choose from.
+        together: fingerprint besides the question's; where a benchmark is halved, items that share
+            either are on one side.
     """
 
     name: str
@@ -67,6 +80,7 @@ class Probe:
     feedback: Source
     report: Source | None = None
     choice: bool = True
+    together: Callable[[Item], bytes] | None = None
 
     def items(
         self, purpose: str, limit: int | None = None, longest: int | None = None
@@ -100,11 +114,30 @@ class Probe:
 def _shared_out(probe: Probe) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     own = _ordered(probe.feedback())
     if probe.report is None:
-        first = tuple(item for item in own if item.key[0] < 128)
-        return first, tuple(item for item in own if item.key[0] >= 128)
+        keys = [item.key for item in own]
+        if probe.together is not None:
+            keys = _joined(keys, [probe.together(item) for item in own])
+        first = tuple(item for item, key in zip(own, keys, strict=True) if key[0] < 128)
+        return first, tuple(item for item, key in zip(own, keys, strict=True) if key[0] >= 128)
     report = _ordered(probe.report())
     asked = {item.key for item in report}
     return tuple(item for item in own if item.key not in asked), report
+
+
+def _joined(questions: Sequence[bytes], others: Sequence[bytes]) -> list[bytes]:
+    """Return a key for each item, equal for all that a chain of equal keys of either kind joins."""
+    above: dict[bytes, bytes] = {}
+
+    def top(key: bytes) -> bytes:
+        while above.setdefault(key, key) != key:
+            key = above[key]
+        return key
+
+    for question, other in zip(questions, others, strict=True):
+        # The least key ends on top, in whatever order the items come.
+        least, most = sorted((top(b"q" + question), top(b"o" + other)))
+        above[most] = least
+    return [digest(top(b"q" + question)) for question in questions]
 
 
 def _ordered(items: Iterable[Item]) -> tuple[Item, ...]:

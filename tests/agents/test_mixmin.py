@@ -34,13 +34,30 @@ def test_one_update_by_hand() -> None:
     np.testing.assert_allclose(got, raised / raised.sum())
 
 
-def test_the_minimum_is_found() -> None:
-    found = MixMin(updates=5000, tolerance=1e-10).solve(np.log(P), RATES)
+@pytest.mark.parametrize("arguments", [{}, {"updates": 5000, "tolerance": 1e-10}])
+def test_the_minimum_is_found(arguments: dict[str, Any]) -> None:
+    found = MixMin(**arguments).solve(np.log(P), RATES)
     best = min(
         ensemble_slope(w, np.log(P), RATES)[0]
         for w in np.random.default_rng(1).dirichlet(np.ones(3), size=5000)
     )
     assert ensemble_slope(found, np.log(P), RATES)[0] <= best + 1e-9
+
+
+def test_domains_that_help_nothing_end_without_weight_at_the_scale_of_windows() -> None:
+    """Windows of 64 bytes: two domains help, six are worse by .2 nats a byte."""
+    rng = np.random.default_rng(3)
+    worse = np.array([0.0, 0.0, *[0.2] * 6])[:, None]
+    log_p = -64 * (1.5 + worse + rng.normal(scale=0.02, size=(8, 128)))
+    rates = np.full(128, 1 / 128 / 64)
+    found = MixMin().solve(log_p, rates)
+    value, slope = ensemble_slope(found, log_p, rates)
+    assert found[2:].sum() < 1e-4 and (found[:2] > 0.1).all()
+    # convex: no mixture is better than the best corner of the tangent plane
+    assert slope @ found - slope.min() < 1e-5 / 64
+    released = MixMin(updates=100).solve(log_p, rates)
+    assert ensemble_slope(released, log_p, rates)[0] > value + 1e-3
+    assert released[2:].sum() > 0.1
 
 
 def test_long_sequences_do_not_underflow() -> None:
@@ -56,7 +73,7 @@ def test_in_a_real_environment_every_proxy_is_on_the_ledger() -> None:
         domains=["recipes", "python", "icd10"], objective="icd10",
     )  # fmt: skip
     env.reset(seed=0)
-    agent = MixMin(rate=20.0)
+    agent = MixMin()
     agent.start(env, 0)
     action = agent.act(np.zeros(0), {})
     assert action in env.action_space and action.argmax() == 2

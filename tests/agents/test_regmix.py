@@ -12,6 +12,7 @@ from regmix_data import pile_cc, published, rank_correlation
 
 from agents.regmix import RegMix, fit_regressor
 from agents.swarm import Swarm
+from mixgym.envs.task import MixingTask
 from mixgym.errors import MissingExtraError, MixgymError
 
 BEST = np.array([0.1, 0.5, 0.3, 0.1])
@@ -62,7 +63,7 @@ def test_the_mean_of_the_best_draws_is_played(task: Any) -> None:
     agent = RegMix(draws=3000, top=20, prior="uniform")
     inner, runs = SimpleNamespace(task=task), swarm(256)
     found = agent.propose(inner, runs, np.random.default_rng(0))
-    candidates = agent.draw(task, 3000, np.random.default_rng(0), np.ones(4))
+    candidates = agent.draw(task, 3000, np.random.default_rng(0), np.ones(4), distinct=False)
     predicted = fit_regressor(runs.mixtures, runs.losses[:, 0]).predict(candidates)
     threshold = sorted(predicted)[19]
     np.testing.assert_allclose(found, candidates[predicted <= threshold][:20].mean(axis=0))
@@ -77,6 +78,17 @@ def test_the_mixture_keeps_to_the_bounds(task: Any) -> None:
     agent = RegMix(draws=2000, top=20, prior="uniform")
     found = agent.propose(SimpleNamespace(task=task), bounded, np.random.default_rng(0))
     assert 0.15 < found[1] <= 0.25
+
+
+def test_two_domains_hold_as_many_candidates_as_are_drawn() -> None:
+    """No 100,000 mixtures of two domains differ in five decimals within the bounds."""
+    two = MixingTask(("a", "b"), np.array([0.7, 0.3]), np.array([0.0, 1.0]))
+    mixtures = np.random.default_rng(0).dirichlet(np.ones(2), size=128)
+    losses = 1.0 + (mixtures[:, :1] - 0.3) ** 2
+    runs = Swarm(mixtures, losses, np.ones(1), np.array([0.8, 1.0]))
+    agent = RegMix(trees=200)
+    found = agent.propose(SimpleNamespace(task=two), runs, np.random.default_rng(0))
+    assert found.sum() == pytest.approx(1) and abs(found[0] - 0.3) < 0.1
 
 
 def test_a_regression_that_learned_nothing_is_an_error(task: Any) -> None:

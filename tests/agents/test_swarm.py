@@ -156,6 +156,10 @@ def test_nothing_that_changes_a_proxy_is_left_out_of_its_key(monkeypatch: Any) -
     monkeypatch.setattr(agents.proxy_store, "_code_digest", lambda: "edited")
     others.append(path(prototype(env)))
     monkeypatch.undo()
+    resolved = prototype(env)
+    resolved.precision = "bf16"  # as "auto" is on another device
+    others.append(path(resolved))
+    monkeypatch.undo()
     assert len({base.name, *(p.name for p in others)}) == len(others) + 1
     assert path(prototype(make())).name == base.name  # and what doesn't change it isn't in it
 

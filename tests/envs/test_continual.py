@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from test_registry import make, rollout
 
 import mixgym  # noqa: F401
 from mixgym.envs.continual_arguments import ContinualArguments
-from mixgym.envs.fields import FIELDS, field_corpus, field_domains
+from mixgym.envs.fields import FIELD_PROBES, FIELDS, field_corpus, field_domains
 from mixgym.envs.nano_continual import NanoContinualEnv
 from mixgym.errors import MixgymError, UnknownNameError
 from mixgym.lm.base import BaseSpec
@@ -66,8 +67,8 @@ def test_reward_is_the_change_of_the_feedback_in_info() -> None:
     assert last["feedback"]["source"] == pytest.approx(
         (last["probes"]["lambada"] + last["probes"]["sciq"]) / 2, abs=1e-6
     )
-    found = measure(env.run, ["lambada", "gsm8k"], "feedback", items=2, longest=96, choices=False)
-    for name in found:
+    for name, longest in (("lambada", 96), ("gsm8k", 128)):
+        found = measure(env.run, [name], "feedback", items=2, longest=longest, choices=False)
         assert found[name].log_probability == pytest.approx(last["probes"][name], rel=1e-9)
 
 
@@ -133,6 +134,27 @@ def test_the_window_holds_past_mixtures_and_feedback() -> None:
             assert named[f"feedback_{i}.{field}"] == pytest.approx(
                 past["feedback"][field] - start[field], abs=1e-5
             )
+
+
+@pytest.mark.parametrize("field", ["maths", "code", "prose"])
+def test_a_fields_own_probes_have_as_many_feedback_items_as_are_asked_for(field: str) -> None:
+    if field == "prose":
+        pytest.importorskip("pyarrow")
+    arguments = ContinualArguments()
+    assert arguments.feedback_items == 64
+    for name in FIELD_PROBES[field]:
+        longest = arguments.longest_answer(name)
+        assert len(PROBES[name].items("feedback", longest=longest)) >= 64, name
+    assert ContinualArguments(feedback_longest=96).longest_answer("gsm8k") == 96
+
+
+def test_fewer_feedback_items_than_asked_for_are_told() -> None:
+    with pytest.warns(UserWarning, match="probe 'gsm8k' is 13 items, not the 64 asked for"):
+        assert nano(feedback_items=64, feedback_longest=96).feedback_tokens > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert nano(feedback_items=16).feedback_tokens > 0
+        assert [p.items for p in nano(feedback_items=64).probes["target"]] == [64, 64]
 
 
 def test_fields_are_arguments() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from test_training import SETTINGS, TINY, parameters
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.lm import base
 from mixgym.lm.base import BaseSpec, ensure_base
+from mixgym.lm.models import build_model, model_config
 from mixgym.lm.training import TrainingRun
 
 
@@ -107,6 +109,53 @@ def test_what_is_trained_decides_the_folder_and_how_fast_does_not(
     assert len({same, *others}) == 6
 
 
+def test_the_weights_of_a_checkpoint_decide_the_folder_and_its_place_does_not(
+    spec: BaseSpec, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    corpus = spec.load_corpus(cache)
+
+    def saved(place: str, seed: int) -> str:
+        config = model_config(TINY, corpus.tokenizer.vocab_size, SETTINGS.context)
+        build_model(TINY, config, seed).save_pretrained(tmp_path / place)
+        return str(tmp_path / place)
+
+    def folder(model: str) -> Path:
+        return base.base_folder(replace(spec, model=model), corpus, cache)
+
+    first = folder(saved("one", 0))
+    assert folder(saved("other", 0)) == first
+    assert folder(saved("one", 1)) != first
+    made = ensure_base(replace(spec, model=str(tmp_path / "other")), cache)
+    assert made.folder == first
+    shutil.copytree(tmp_path / "other", tmp_path / "moved")
+    run = TrainingRun(corpus, str(tmp_path / "moved"), total_steps=5, settings=SETTINGS)
+    before = parameters(run)
+    made.load_into(run)
+    assert not torch.equal(parameters(run), before)
+    (tmp_path / "moved" / "model.safetensors").unlink()
+    with pytest.raises(MixgymError, match="has no weights"):
+        folder(str(tmp_path / "moved"))
+
+
+def test_the_precision_trained_in_decides_the_folder(
+    spec: BaseSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    corpus = spec.load_corpus(cache)
+    wide = {**TINY, "hidden_size": 128}
+
+    def folder(precision: str) -> Path:
+        settings = SETTINGS.updated({"precision": precision})
+        return base.base_folder(replace(spec, model=wide, settings=settings), corpus, cache)
+
+    for native in (True, False):
+        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda native=native: native)
+        monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
+        assert folder("auto") == folder("bf16" if native else "fp32")
+    assert folder("bf16") != folder("fp32")
+
+
 def test_rebuilding_and_damage(spec: BaseSpec, tmp_path: Path) -> None:
     made = ensure_base(spec, tmp_path / "cache")
     (made.folder / "left.txt").write_text("over")
@@ -118,8 +167,10 @@ def test_rebuilding_and_damage(spec: BaseSpec, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not match its SHA-256"):
         made.load_into(run)
     (made.folder / "base.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="mixgym data base --rebuild"):
+    with pytest.raises(CheckpointError, match="delete that folder, and the base is trained again"):
         ensure_base(spec, tmp_path / "cache")
+    shutil.rmtree(made.folder)
+    assert ensure_base(spec, tmp_path / "cache").hash == made.hash
 
 
 def test_bad_input(spec: BaseSpec, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from mixgym.errors import CorpusError, MissingExtraError, MixgymError, UnknownNameError
-from mixgym.probes import PROBES, Item, Probe, olmo
+from mixgym.probes import PROBES, PURPOSES, Item, Probe, olmo
+from mixgym.probes.items import candidates_key
 
 QUICK = ("math", "gsm8k", "humaneval", "mbpp", "lambada", "arc_easy", "piqa", "sciq", "arithmetic")
 
@@ -53,6 +54,16 @@ def test_solved_examples_are_dropped_from_the_context() -> None:
     assert all("\n" not in i.context for i in PROBES["arithmetic"].items("report", 50))
 
 
+@pytest.mark.parametrize("name", sorted(PROBES))
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_a_context_holds_one_question(name: str, purpose: str) -> None:
+    if name == "mmlu":
+        pytest.importorskip("pyarrow")
+    for item in PROBES[name].items(purpose):
+        assert item.context.count("\nAnswer:") <= 1, item.id
+        assert item.context.count("Solution:") <= 1, item.id
+
+
 def items(*questions: str, start: int = 0) -> list[Item]:
     return [Item(f"d{n}", q, (f" {n}",), 0) for n, q in enumerate(questions, start)]
 
@@ -65,6 +76,35 @@ def test_halves_keep_questions_that_differ_in_layout_together() -> None:
     assert len(feedback) + len(report) == 80 and len(feedback) and len(report)
     side = {item.id: name for name, half in (("f", feedback), ("r", report)) for item in half}
     assert all(side[f"d{n}"] == side[f"d{n + 40}"] for n in range(40))
+
+
+def test_twin_sentences_of_winogrande_are_on_one_side() -> None:
+    docs = {row["doc_id"]: row["doc"] for row in olmo._rows("winogrande/rc_0shot")}
+
+    def candidates(item: Item) -> frozenset[str]:
+        doc = docs[int(item.id.rpartition("/")[2])]
+        return frozenset(doc[name].lower() for name in ("option1", "option2"))
+
+    sides = [set(map(candidates, PROBES["winogrande"].items(purpose))) for purpose in PURPOSES]
+    assert min(map(len, sides)) > 300 and not sides[0] & sides[1]
+
+
+def test_what_either_key_joins_is_on_one_side() -> None:
+    asked = [
+        Item(f"{n}{kind}", context, (f" {a} ran.", f" {b} ran."), 0)
+        for n in range(40)
+        for kind, context, a, b in (
+            ("x", f"first {n}", f"Ann {n}a", f"Bob {n}b"),
+            ("y", f"second {n}", f"bob {n}b", f"ann {n}a"),
+            ("z", f"second {n}", f"Cid {n}c", f"Dee {n}d"),
+        )
+    ]
+    probe = Probe("p", "", "", lambda: asked, together=candidates_key)
+    reversed_probe = Probe("p", "", "", lambda: asked[::-1], together=candidates_key)
+    feedback, report = probe.items("feedback"), probe.items("report")
+    assert len(feedback) + len(report) == 120 and len(feedback) > 20 and len(report) > 20
+    assert len(feedback) % 3 == 0 and len({item.id[:-1] for item in feedback}) * 3 == len(feedback)
+    assert reversed_probe.items("feedback") == feedback
 
 
 def test_feedback_loses_what_reports_ask_too() -> None:

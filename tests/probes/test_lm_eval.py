@@ -19,7 +19,12 @@ from mixgym.lm.settings import PRESETS
 from mixgym.lm.training import TrainingRun
 from mixgym.probes import Item, Probe
 from mixgym.probes.encoding import encode_probe
-from mixgym.probes.lm_eval import HarnessModel, evaluate_checkpoint, evaluate_with_harness
+from mixgym.probes.lm_eval import (
+    HarnessModel,
+    _global_states,
+    evaluate_checkpoint,
+    evaluate_with_harness,
+)
 from mixgym.probes.measure import continuation_scores, result_of
 
 TASK = """
@@ -87,6 +92,21 @@ def test_a_local_task_gives_the_accuracy_that_a_probe_does(
     assert 0 <= again["local_choice"]["acc,none"] <= 1
     with pytest.raises(CheckpointError, match="no checkpoint"):
         evaluate_checkpoint(tmp_path / "none", ["local_choice"])
+
+
+def test_cudas_generators_are_restored_where_there_are_any(monkeypatch: Any) -> None:
+    devices = [torch.tensor([1]), torch.tensor([2])]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [d.clone() for d in devices])
+    monkeypatch.setattr(
+        torch.cuda,
+        "set_rng_state_all",
+        lambda states: [d.copy_(s) for d, s in zip(devices, states, strict=True)],
+    )
+    with _global_states():
+        for device in devices:
+            device.zero_()
+    assert [int(d) for d in devices] == [1, 2]
 
 
 @pytest.mark.slow
