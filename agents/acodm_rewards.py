@@ -29,12 +29,13 @@ class Rewards:
 
     def __init__(self, env: Any, domain_values: bool = False, zscored: bool = False) -> None:
         self._domain_values, self._zscored = domain_values, zscored
-        spec = getattr(getattr(env.unwrapped, "arguments", None), "reward", "progress")
-        terms = {spec: 1.0} if isinstance(spec, str) else dict(spec)
-        self._weights = {
-            name: float(value.get("weight", 1.0) if isinstance(value, dict) else value)
-            for name, value in terms.items()
-        }
+        inner = env.unwrapped
+        spec = getattr(getattr(inner, "arguments", None), "reward", "progress")
+        names = getattr(inner, "reward_names", None)
+        if names is None:
+            self._weights = dict.fromkeys([spec] if isinstance(spec, str) else spec, 1.0)
+        else:
+            self._weights = dict(zip(names, map(float, inner.reward_weights), strict=True))
         if not any(self._weights.values()):
             raise MixgymError(
                 f"the environment has no reward to learn from (reward={spec!r}): make it with "

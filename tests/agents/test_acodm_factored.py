@@ -14,6 +14,7 @@ from agents.acodm import AcOdm
 from agents.acodm_config import Config
 from agents.acodm_ddpg import Ddpg
 from agents.acodm_networks import policy
+from agents.acodm_rewards import Rewards
 from mixgym.envs.observation import ObservationLayout
 from mixgym.errors import MixgymError
 from tests.agents.toy import ContextualSimplex, average_reward
@@ -95,6 +96,15 @@ def test_rewards_of_domains_are_needed():
     observation, *_, info = env.step(agent.act(observation, info))
     with pytest.raises(MixgymError, match=r"critic='factored'.*reward='alignment'"):
         agent.act(observation, info)
+
+
+def test_rewards_of_domains_are_weighed_as_the_environment_weighs_its_terms():
+    env: Any = ContextualSimplex(2)
+    env.reward_names, env.reward_weights = ("influence", "diversity"), np.array([1.0, 10.0])
+    vectors = {"influence": np.array([1.0, 2.0]), "diversity": np.array([0.5, 0.0])}
+    info = {"reward": 0.0, "reward_vectors": vectors}
+    values = Rewards(env, domain_values=True)(info, np.full(2, 0.5))
+    np.testing.assert_allclose(values, [6.0, 2.0])
 
 
 def test_no_switch_of_the_release_goes_with_it():
