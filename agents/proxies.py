@@ -140,10 +140,10 @@ class ProxyAgent(Agent):
         from mixgym.lm.training import TrainingRun
 
         arguments = inner.arguments
-        settings, model = inner.settings, arguments.model
-        other = self.model is not None and self.model != model
+        settings = inner.settings
+        other = self.model is not None and self.model != arguments.model
+        model: Any = self.model if other else arguments.model
         if other:
-            model = self.model
             preset = arguments.updated({"model": model}).training_settings()
             settings = replace(preset, context=settings.context, batch_size=settings.batch_size)
         steps = inner.task.decisions * inner.task.steps_per_decision
