@@ -34,12 +34,17 @@ def test_progress_is_the_decrease_of_the_objective_and_telescopes() -> None:
 @pytest.mark.parametrize("xi", [0.0, 0.6])
 def test_domain_progress_by_hand(xi: float) -> None:
     """Two domains of the objective; decisions of 10 steps; losses fall by what is written here."""
-    term = REWARD_TERMS["domain-progress"](xi=xi)  # type: ignore[call-arg]
+    term: Any = REWARD_TERMS["domain-progress"](xi=xi)  # type: ignore[call-arg]
     term.reset(2)
     losses = [[5.0, 6.0], [4.0, 5.5], [3.8, 5.6]]
     mixtures = [[0.5, 0.5], [0.8, 0.2], [0.995, 0.005]]
     signals = [
-        replace(START, step=10 * t, mixture=np.array(w, np.float32), validation_loss=np.float32(x))
+        replace(
+            START,
+            step=10 * t,
+            mixture=np.array(w, np.float32),
+            validation_loss=np.array(x, np.float32),
+        )
         for t, (x, w) in enumerate(zip(losses, mixtures, strict=True))
     ]
     first = term(signals[0], signals[1])
