@@ -9,10 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mixgym.plotting.style import INK, arm_colours, dress, new_figure, spread, title
+from mixgym.plotting.style import (
+    INK,
+    Dashes,
+    arm_colours,
+    arm_dashes,
+    dress,
+    new_figure,
+    spread,
+    title,
+)
 
 #: One run's evaluations: LM steps (T,) and losses (T,).
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+# Inches of height a label needs.
+_LINE = 0.2
 
 
 def mean_curve(curves: Mapping[int, Curve]) -> Curve:
@@ -35,28 +47,27 @@ def curves_figure(arms: Mapping[str, Mapping[int, Curve]], reference: str, headi
 
     The left panel shows all of training, the right one its last half, where arms part.
     """
-    figure = new_figure(9.2, 4.0)
+    figure = new_figure(9.2, max(4.0, 1.0 + _LINE * len(arms)))
     whole, late = figure.subplots(1, 2, width_ratios=(1.0, 1.25))
-    colours = arm_colours(list(arms), reference)
+    colours, dashes = arm_colours(list(arms), reference), arm_dashes(list(arms), reference)
     for axes in (whole, late):
         for label, seeds in arms.items():
-            _draw_arm(axes, seeds, colours[label], dashed=label == reference)
+            _draw_arm(axes, seeds, colours[label], dashes[label])
         dress(axes)
         axes.set_xlabel("LM step")
     whole.set_ylabel("validation objective, nats/byte")
     title(whole, heading)
     title(late, "the second half", 9.0)
     _zoom(late, arms)
-    _label_ends(late, arms, colours)
+    _label_ends(late, arms, colours, dashes)
     return figure
 
 
-def _draw_arm(axes: Axes, seeds: Mapping[int, Curve], colour: str, dashed: bool) -> None:
+def _draw_arm(axes: Axes, seeds: Mapping[int, Curve], colour: str, dashes: Dashes) -> None:
     for steps, losses in seeds.values():
         axes.plot(steps, losses, color=colour, linewidth=0.7, alpha=0.35)
     steps, losses = mean_curve(seeds)
-    style = (0, (4, 1.5)) if dashed else "-"
-    axes.plot(steps, losses, color=colour, linewidth=1.9, linestyle=style)
+    axes.plot(steps, losses, color=colour, linewidth=1.9, linestyle=dashes)
 
 
 def _zoom(axes: Axes, arms: Mapping[str, Mapping[int, Curve]]) -> None:
@@ -77,7 +88,10 @@ def _zoom(axes: Axes, arms: Mapping[str, Mapping[int, Curve]]) -> None:
 
 
 def _label_ends(
-    axes: Axes, arms: Mapping[str, Mapping[int, Curve]], colours: Mapping[str, str]
+    axes: Axes,
+    arms: Mapping[str, Mapping[int, Curve]],
+    colours: Mapping[str, str],
+    dashes: Mapping[str, Dashes],
 ) -> None:
     low, high = axes.get_ylim()
     labels, ends = [], []
@@ -86,17 +100,24 @@ def _label_ends(
         if len(losses):
             labels.append(label)
             ends.append(float(np.clip((losses[-1] - low) / (high - low), 0, 1)))
-    places = spread(np.array(ends), 0.062, 0.0, 1.0)
+    places = spread(np.array(ends), min(0.062, 1.0 / max(len(ends), 1)), 0.0, 1.0)
     for label, place, end in zip(labels, places, ends, strict=True):
+        # Level, across, level: however far a label was moved, no line runs through another's text.
+        axes.plot(
+            (1.0, 1.015, 1.06, 1.10),
+            (end, end, place, place),
+            transform=axes.transAxes,
+            color=colours[label],
+            linestyle=dashes[label],
+            linewidth=1.4,
+            clip_on=False,
+        )
         axes.annotate(
             label,
-            (1.0, end),
-            (1.05, place),
+            (1.11, place),
             xycoords="axes fraction",
-            textcoords="axes fraction",
             fontsize=8.5,
             va="center",
             color=INK,
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colours[label], "linewidth": 1.6},
         )

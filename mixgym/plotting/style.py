@@ -32,6 +32,14 @@ ARMS: tuple[str, ...] = (
     "#8c6d1f",
     "#6a51a3",
 )
+#: A line style as matplotlib takes it: a name, or an offset and lengths in line widths.
+Dashes = str | tuple[int, tuple[float, ...]]
+_DASHES: tuple[Dashes, ...] = (
+    "-",
+    (0, (1.2, 1.0)),
+    (0, (5, 1, 1.2, 1)),
+    (0, (5, 1, 1.2, 1, 1.2, 1)),
+)
 #: Paul Tol's muted and light schemes interleaved: dark and light alternate, so that neighbouring
 #: bands are told apart by lightness alone, and hues repeat as little as 24 colours allow.
 DOMAINS: tuple[str, ...] = (
@@ -72,6 +80,13 @@ def arm_colours(labels: list[str], reference: str) -> dict[str, str]:
     others = [label for label in labels if label != reference]
     colours = {label: ARMS[index % len(ARMS)] for index, label in enumerate(others)}
     return {label: colours.get(label, REFERENCE) for label in labels}
+
+
+def arm_dashes(labels: list[str], reference: str) -> dict[str, Dashes]:
+    """Line style of each arm, which tells arms of one colour apart; the reference is dashed."""
+    others = [label for label in labels if label != reference]
+    styles = {label: _DASHES[index // len(ARMS) % 4] for index, label in enumerate(others)}
+    return {label: styles.get(label, (0, (4, 1.5))) for label in labels}
 
 
 def new_figure(width: float, height: float, dpi: float = 150.0, manual: bool = False) -> Figure:
