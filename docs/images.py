@@ -1,6 +1,8 @@
-"""Draw a finished run of `mixgym compare` as its environment's `render` would.
+"""Draw what `mixgym compare` left: a run as its environment's `render` would, or chosen arms.
 
-python docs/images.py runs/mine/runs/MicroTarget-v0/related-to-target/seed-0 picture.png
+python docs/images.py run runs/mine/runs/MicroTarget-v0/related-to-target/seed-0 picture.png
+python docs/images.py arms runs/mine MicroTarget-v0 picture.png --reference uniform \\
+    --arms sac-holistic sac-progress
 """
 
 from __future__ import annotations
@@ -8,13 +10,17 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 from matplotlib.image import imsave
 
+from mixgym.compare.statistics import mean_interval, paired_differences
 from mixgym.plotting.episode import episode_frame
+from mixgym.plotting.forest import ForestRow, forest_figure
 from mixgym.plotting.history import EpisodeHistory
+from mixgym.plotting.style import save
 
 
 def history(run: Path) -> EpisodeHistory:
@@ -39,16 +45,52 @@ def history(run: Path) -> EpisodeHistory:
     )
 
 
+def differences(out: Path, comparison: str, arms: list[str], reference: str) -> list[ForestRow]:
+    """Return the arms' paired differences to `reference`, from the folder's summary.csv.
+
+    Raises:
+        ValueError: an arm has no seed in common with the reference.
+    """
+    loss: dict[str, dict[int, float]] = {}
+    with (out / "summary.csv").open() as file:
+        for row in csv.DictReader(file):
+            if row["comparison"] == comparison:
+                value = math.nan if row["diverged"] == "True" else float(row["bits_per_byte"])
+                loss.setdefault(row["agent"], {})[int(row["seed"])] = value
+    rows = []
+    for arm in arms:
+        seeds = sorted(loss.get(arm, {}).keys() & loss.get(reference, {}).keys())
+        if not seeds:
+            raise ValueError(f"{arm!r} and {reference!r} share no seed in {out}: {sorted(loss)}")
+        values = [[loss[name][seed] for seed in seeds] for name in (arm, reference)]
+        found = paired_differences(*values)
+        interval = mean_interval(found)
+        rows.append(ForestRow(arm, found, interval.mean, interval.low, interval.high))
+    return rows
+
+
 def main() -> None:
-    """Draw one run."""
+    """Draw one picture."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("picture", type=Path)
+    kinds = parser.add_subparsers(dest="kind", required=True)
+    run = kinds.add_parser("run", help="a run")
+    run.add_argument("run", type=Path)
+    run.add_argument("picture", type=Path)
+    chosen = kinds.add_parser("arms", help="paired differences of chosen arms")
+    chosen.add_argument("out", type=Path)
+    chosen.add_argument("comparison")
+    chosen.add_argument("picture", type=Path)
+    chosen.add_argument("--reference", required=True)
+    chosen.add_argument("--arms", nargs="+", required=True)
     options = parser.parse_args()
     options.picture.parent.mkdir(parents=True, exist_ok=True)
-    imsave(options.picture, episode_frame(history(options.run)))
+    if options.kind == "run":
+        imsave(options.picture, episode_frame(history(options.run)))
+    else:
+        rows = differences(options.out, options.comparison, options.arms, options.reference)
+        save(forest_figure(rows, options.reference, options.comparison), options.picture)
     print(options.picture)
 
 
