@@ -73,13 +73,14 @@ def main() -> None:
     )
     parser.add_argument("plan", type=Path)
     parser.add_argument("--workers", type=int, default=1, help="policies at a time")
-    parser.add_argument("--only", nargs="*", help="labels, all without it")
+    parser.add_argument("--only", nargs="*", help="texts of which a policy's folder must contain one")
     parser.add_argument("--show", action="store_true", help="print the commands, run nothing")
     options = parser.parse_args()
     wanted = [
         (out, command)
         for out, episodes, command in commands(yaml.safe_load(options.plan.read_text()))
-        if (not options.only or out.name in options.only) and learned(out) < episodes
+        if learned(out) < episodes
+        and (not options.only or any(text in str(out) for text in options.only))
     ]
     if options.show:
         for _, command in wanted:
