@@ -73,7 +73,9 @@ def main() -> None:
     )
     parser.add_argument("plan", type=Path)
     parser.add_argument("--workers", type=int, default=1, help="policies at a time")
-    parser.add_argument("--only", nargs="*", help="texts of which a policy's folder must contain one")
+    parser.add_argument(
+        "--only", nargs="*", help="texts of which a policy's folder must contain one"
+    )
     parser.add_argument("--show", action="store_true", help="print the commands, run nothing")
     options = parser.parse_args()
     wanted = [

@@ -12,10 +12,14 @@ import inspect
 import re
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from mixgym.compare.probing import ProbeRow
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "benchmarks" / "results"
@@ -236,7 +240,58 @@ def results_page() -> str:
             lines += [f"## {path.parent.name}: {comparison['env']}", ""]
             lines += results_table(own, reference)
             lines.append("")
+            lines += probe_table(path.with_name("probes.csv"), comparison["env"], reference)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def probe_table(path: Path, env_id: str, reference: str) -> list[str]:
+    """Return a Markdown table of what `mixgym probe` wrote of one environment; empty without it."""
+    from mixgym.compare.probing import differences, read_probe_rows
+
+    name = env_id.rpartition("/")[2]
+    rows = [row for row in read_probe_rows(path) if row.comparison == name] if path.exists() else []
+    if not rows:
+        return []
+    probes = list(dict.fromkeys(row.probe for row in rows))
+    bits: dict[str, list[float]] = {}
+    for row in rows:
+        if row.probe == probes[0]:
+            bits.setdefault(row.agent, []).append(row.bits_per_byte)
+    errors = ", ".join(
+        f"{probe} {max(row.bits_per_byte_error for row in rows if row.probe == probe):.3f}"
+        for probe in probes
+    )
+    lines = [
+        "Bits a byte of the right answers of report items (`mixgym probe`), and the paired "
+        f"difference to {reference}'s. Standard errors over items: {errors}.",
+        "",
+        "| agent | seeds | " + " | ".join(f"{p} | minus {reference}" for p in probes) + " |",
+        "|---" * (2 + 2 * len(probes)) + "|",
+    ]
+    for agent in sorted(bits, key=lambda agent: statistics.mean(bits[agent])):
+        cells = []
+        for probe in probes:
+            own = [r.bits_per_byte for r in rows if r.agent == agent and r.probe == probe]
+            cells.append(f"{statistics.mean(own):.4f}")
+            cells.append(differences(rows, agent, reference, probe).replace("+", ""))
+        lines.append(f"| {agent} | {len(bits[agent])} | " + " | ".join(cells) + " |")
+    return [*lines, *accuracies(rows), ""]
+
+
+def accuracies(rows: Sequence[ProbeRow]) -> list[str]:
+    """Return a line on the accuracies of probes with choices: the arms', beside chance."""
+    lines = []
+    for probe in dict.fromkeys(row.probe for row in rows):
+        own = [row for row in rows if row.probe == probe and row.accuracy == row.accuracy]
+        if own:
+            arms = {row.agent for row in own}
+            means = [statistics.mean(r.accuracy for r in own if r.agent == arm) for arm in arms]
+            lines += [
+                "",
+                f"Accuracy on {probe}: {min(means):.1%} to {max(means):.1%} over the arms, chance "
+                f"{own[0].chance:.1%}, standard error over items {own[0].accuracy_error:.1%}.",
+            ]
+    return lines
 
 
 def results_table(rows: list[dict[str, str]], reference: str) -> list[str]:

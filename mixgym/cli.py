@@ -15,6 +15,7 @@ from rich.table import Table
 
 from mixgym.cli_collect import register as register_trajectories
 from mixgym.cli_pareto import register as register_pareto
+from mixgym.cli_probe import register as register_probe
 from mixgym.cli_train import register as register_training
 from mixgym.cli_tune import register as register_tuning
 from mixgym.errors import MixgymError
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 register_training(app)
 register_pareto(app)
+register_probe(app)
 register_tuning(app)
 register_trajectories(app)
 console = Console()

@@ -1,0 +1,223 @@
+"""Probe columns of a comparison: every run's final model, measured on benchmark items.
+
+Runs keep their actions, not their models. A run is trained again from its seed and actions, without
+what its rewards and observations measured, checked against its stored training losses, and then
+measured on report items, which nothing that steers a run ever reads.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixgym.compare.plan import Comparison, Study
+from mixgym.compare.request import RunRequest
+from mixgym.compare.runfolder import (
+    CONFIG,
+    METRICS,
+    RESULT,
+    number,
+    plain,
+    read_actions,
+    read_metrics,
+)
+from mixgym.compare.statistics import mean_interval, paired_differences
+from mixgym.errors import MixgymError
+from mixgym.files import atomic_path, read_json, write_json
+
+PROBES_FILE = "probes.json"
+TABLE = "probes.csv"
+#: What leaves the training as it was and measures nothing while it goes on.
+_BARE: dict[str, Any] = {
+    "reward": {},
+    "observation": {"domain": ["mixture"], "layer": [], "scalar": ["remaining"]},
+}
+
+OnDecision = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """Which probes, and how many report items of each at most."""
+
+    probes: tuple[str, ...]
+    items: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {"probes": list(self.probes), "items": self.items}
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """One run on one probe; the fields of `mixgym.probes.measure.ProbeResult`."""
+
+    comparison: str
+    agent: str
+    seed: int
+    probe: str
+    items: int
+    log_probability: float
+    bits_per_byte: float
+    bits_per_byte_error: float
+    accuracy: float
+    accuracy_error: float
+    chance: float
+
+
+def probe_run(
+    directory: Path, asked: ProbeRequest, on_decision: OnDecision | None = None
+) -> dict[str, Any]:
+    """Train the finished run in `directory` again, measure its final model, write probes.json.
+
+    `on_decision` is called with decisions done, decisions, and LM steps after each. Returns
+    {probe: fields of its result}.
+
+    Raises:
+        MixgymError: no finished run, another corpus or configuration, or this machine trains it to
+            other numbers.
+        UnknownNameError: no such probe.
+    """
+    from mixgym.compare.runner import check_configuration, check_corpus, make_environment
+    from mixgym.probes.measure import measure
+
+    config = read_json(directory / CONFIG)
+    request = RunRequest.from_json(config)
+    actions, metrics = read_actions(directory), read_metrics(directory / METRICS)
+    wanted = config.get("agent_env_arguments")
+    env = make_environment(request, config.get("action_map"), wanted)
+    try:
+        check_corpus(env, request)
+        check_configuration(env, request)
+    finally:
+        env.close()
+    bare = RunRequest(**{**vars(request), "env_arguments": {**request.env_arguments, **_BARE}})
+    env = make_environment(bare, config.get("action_map"), wanted)
+    try:
+        _, info = env.reset(seed=request.seed)
+        for decision, action in enumerate(actions):
+            _, _, _, _, info = env.step(action)
+            if on_decision is not None:
+                on_decision(decision + 1, len(actions), int(info["step"]))
+        losses = np.array([float(number(x) or "nan") for x in info["train_loss"]])
+        if not np.array_equal(losses, metrics.train_loss[-1], equal_nan=True):
+            raise MixgymError(
+                f"{directory}: its actions train another model on this machine or version (last "
+                f"training losses {losses}, stored {metrics.train_loss[-1]}): make the comparison "
+                "here, then probe it"
+            )
+        run: Any = env.unwrapped.run  # type: ignore[attr-defined]
+        found = measure(run, asked.probes, "report", items=asked.items)
+    finally:
+        env.close()
+    values = {name: plain(result.to_json()) for name, result in found.items()}
+    write_json(directory / PROBES_FILE, {**asked.to_json(), "results": values})
+    return values
+
+
+def probed(directory: Path, asked: ProbeRequest) -> dict[str, Any] | None:
+    """What `probe_run` wrote for an equal request; None if it is missing or of another."""
+    path = directory / PROBES_FILE
+    if not path.exists():
+        return None
+    stored = read_json(path)
+    results = stored.pop("results")
+    return results if stored == asked.to_json() else None
+
+
+def finished_runs(
+    study: Study, out: Path, arms: Sequence[str] = (), seeds: int | None = None
+) -> list[tuple[Comparison, RunRequest, Path]]:
+    """Return the finished runs of a study with their folders; diverged ones have no model to probe.
+
+    Args:
+        study, out: a comparison and its folder.
+        arms: labels; all if empty.
+        seeds: how many of each arm, from the first; all if None.
+
+    Raises:
+        MixgymError: no run folders (committed results have none), or a label that is no arm's.
+    """
+    if not (out / "runs").is_dir():
+        raise MixgymError(f"{out} has no run folders: run the comparison here first")
+    known = {label for comparison in study.comparisons for label in comparison.labels}
+    for label in arms:
+        if label not in known:
+            raise MixgymError(
+                f"{label!r} is no arm of {out}; there are: {', '.join(sorted(known))}"
+            )
+    found = []
+    for comparison, request in study.requests():
+        directory = out / study.run_directory(comparison, request.agent.label, request.seed)
+        wanted = not arms or request.agent.label in arms
+        if seeds is not None and request.seed not in comparison.seeds[:seeds]:
+            wanted = False
+        if not wanted or not (directory / RESULT).exists():
+            continue
+        if not read_json(directory / RESULT)["diverged"]:
+            found.append((comparison, request, directory))
+    return found
+
+
+def probe_rows(
+    runs: Sequence[tuple[Comparison, RunRequest, Path]], asked: ProbeRequest
+) -> list[ProbeRow]:
+    """Gather the rows of the runs that have been probed."""
+    names = [f.name for f in fields(ProbeRow)][4:]
+    rows = []
+    for comparison, request, directory in runs:
+        for probe, result in (probed(directory, asked) or {}).items():
+            values = {k: math.nan if result[k] is None else result[k] for k in names}
+            rows.append(
+                ProbeRow(comparison.name, request.agent.label, request.seed, probe, **values)
+            )
+    return rows
+
+
+def differences(rows: Sequence[ProbeRow], arm: str, reference: str, probe: str) -> str:
+    """Return the arm's paired difference to the reference in bits a byte, with its interval.
+
+    "-" for the reference itself and where they share fewer than two seeds.
+    """
+    bits = {
+        label: {r.seed: r.bits_per_byte for r in rows if r.agent == label and r.probe == probe}
+        for label in (arm, reference)
+    }
+    seeds = sorted(bits[arm].keys() & bits[reference].keys())
+    if arm == reference or len(seeds) < 2:
+        return "-"
+    interval = mean_interval(
+        paired_differences([bits[arm][s] for s in seeds], [bits[reference][s] for s in seeds])
+    )
+    return f"{interval.mean:+.4f} ± {(interval.high - interval.low) / 2:.4f}"
+
+
+def write_probe_rows(path: Path, rows: Sequence[ProbeRow]) -> None:
+    """Write probes.csv, atomically."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(f.name for f in fields(ProbeRow))
+        for row in rows:
+            cells: Mapping[str, Any] = asdict(row)
+            writer.writerow(x if isinstance(x, str) else number(x) for x in cells.values())
+
+
+def read_probe_rows(path: Path) -> list[ProbeRow]:
+    """Read probes.csv."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [_row(cells) for cells in csv.DictReader(file)]
+
+
+def _row(cells: dict[str, str]) -> ProbeRow:
+    whole, text = ("seed", "items"), ("comparison", "agent", "probe")
+    values: dict[str, Any] = {
+        name: cell if name in text else int(cell) if name in whole else float(cell or "nan")
+        for name, cell in cells.items()
+    }
+    return ProbeRow(**values)
