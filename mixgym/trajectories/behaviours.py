@@ -35,6 +35,13 @@ class Behaviour(ABC):
             spent: share of the budget spent, 0 at the first decision.
         """
 
+    def state(self) -> dict[str, Any]:
+        """Return what `propose` depends on beside its arguments, JSON-plain; not the generator."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state` returned, after `start` on the same task."""
+
 
 @dataclass(kw_only=True)
 class RandomWalk(Behaviour):
@@ -67,6 +74,12 @@ class RandomWalk(Behaviour):
         self._logits = self._within(self._logits + move)
         return chosen
 
+    def state(self) -> dict[str, Any]:
+        return {"logits": self._logits.tolist()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._logits = np.array(state["logits"])
+
     def _within(self, logits: Mixture) -> Mixture:
         centred = logits - (logits.max() + logits.min()) / 2
         return np.clip(centred, -self.bound, self.bound)
@@ -93,6 +106,7 @@ class Dirichlet(Behaviour):
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         self._rng, self._decision = rng, 0
+        self._kept: Mixture = task.mixture(self.base)
         self._alpha = np.maximum(self.concentration * task.K * task.mixture(self.base), 1e-3)
 
     def propose(self, current: Mixture, spent: float) -> Mixture:
@@ -101,6 +115,12 @@ class Dirichlet(Behaviour):
             self._kept = validate_mixture(draw, len(draw), normalise=True)
         self._decision += 1
         return self._kept.copy()
+
+    def state(self) -> dict[str, Any]:
+        return {"decision": self._decision, "kept": self._kept.tolist()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._decision, self._kept = state["decision"], np.array(state["kept"])
 
 
 @dataclass(kw_only=True)
@@ -160,6 +180,12 @@ class Heuristic(Behaviour):
             return moved[int(np.argmax(score))]
         chances = softmax(score / self.temperature)
         return moved[int(self._rng.choice(self.candidates, p=chances))]
+
+    def state(self) -> dict[str, Any]:
+        return {"end": self._end, "shape": self._shape}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._end, self._shape = state["end"], state["shape"]
 
 
 #: name -> behaviour. `mixed`, which alternates between behaviours, is `members_of`'s.
