@@ -41,6 +41,7 @@ class Behaviour(ABC):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned, after `start` on the same task."""
+        return None
 
 
 @dataclass(kw_only=True)
