@@ -240,8 +240,32 @@ def results_page() -> str:
             lines += [f"## {path.parent.name}: {comparison['env']}", ""]
             lines += results_table(own, reference)
             lines.append("")
+            lines += reported_lines(path.with_name("reported.csv"), comparison["env"], reference)
             lines += probe_table(path.with_name("probes.csv"), comparison["env"], reference)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def reported_lines(path: Path, env_id: str, reference: str) -> list[str]:
+    """Return a Markdown table of what an environment reports beyond losses; empty without it."""
+    from mixgym.compare.reported import quantities, read_reported, reported_cells
+
+    name = env_id.rpartition("/")[2]
+    rows = [row for row in read_reported(path) if row.comparison == name] if path.exists() else []
+    names = quantities(rows)
+    if not names:
+        return []
+    lines = [
+        f"What the environment reports beside losses, and its paired difference to {reference}'s "
+        "([what each is](environments.md)).",
+        "",
+        "| agent | " + " | ".join(f"{name} | minus {reference}" for name in names) + " |",
+        "|---" * (1 + 2 * len(names)) + "|",
+    ]
+    for agent in dict.fromkeys(row.agent for row in rows):
+        cells = (reported_cells(rows, agent, reference, name) for name in names)
+        texts = (f"{mean} | {difference.replace('+', '')}" for mean, difference in cells)
+        lines.append(f"| {agent} | {' | '.join(texts)} |")
+    return [*lines, ""]
 
 
 def probe_table(path: Path, env_id: str, reference: str) -> list[str]:

@@ -13,6 +13,13 @@ from rich.console import Console
 from mixgym.compare.plan import Comparison, Study, merge, seed_range
 from mixgym.compare.pool import Failure, Job, check_workers, run_pool
 from mixgym.compare.progress import StudyProgress
+from mixgym.compare.reported import (
+    REPORTED,
+    collect_reported,
+    read_reported,
+    reported_table,
+    write_reported,
+)
 from mixgym.compare.request import AgentSpec
 from mixgym.compare.runfolder import RESULT, finished_result
 from mixgym.compare.summary import (
@@ -212,6 +219,8 @@ def redraw(out: Path) -> StudyResult:
     else:
         summary = read_rows(out / SUMMARY, SummaryRow)
         curves = read_rows(out / CURVES, CurveRow)
+    if reported := collect_reported(study, out):
+        write_reported(out / REPORTED, reported)
     figures = draw_figures(study, out, summary, curves)
     return StudyResult(study, summary, curves, write_report(study, out, summary, figures))
 
@@ -223,6 +232,11 @@ def print_tables(result: StudyResult, console: Console) -> None:
         if table:
             for part in rich_tables(comparison, table, console.width):
                 console.print(part)
+        reported = result.report.with_name(REPORTED)
+        if reported.exists():
+            further = reported_table(comparison, read_reported(reported))
+            if further is not None:
+                console.print(further)
 
 
 def _describe(failure: Failure) -> str:

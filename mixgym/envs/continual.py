@@ -242,8 +242,10 @@ class ContinualEnv(PretrainEnv):
 
         Besides its keys: `retention` and `gain` (loss of the starting weights minus that of the
         run, on the same windows of the source and of the target field, nats per byte),
-        `source_tokens`, and `probes`: every feedback probe's `ProbeResult` on its report items,
-        which feedback never sees, as plain numbers.
+        `source_tokens`, `probes` (every feedback probe's `ProbeResult` on its report items, which
+        feedback never sees, as plain numbers), `feedback` (`source` and `target`: the mean
+        log-probability a token of the right answers over the field's probes, on report items,
+        minus that of the starting weights, nats) and `overall`, the sum of these two.
         """
         from mixgym.probes.measure import measure
 
@@ -251,19 +253,30 @@ class ContinualEnv(PretrainEnv):
         result = super().report(split, windows)
         windows = self.arguments.report_windows if windows is None else windows
         loss = self._by_field(np.array(result["domain_loss"]))
-        started = self._by_field(self._starting_loss(split, windows))
+        first = self._starting_run()
+        started = self._by_field(first.evaluate(split, windows=windows, account="evaluation"))
         names = list(dict.fromkeys(n for probes in self.arguments.probes.values() for n in probes))
-        probes = measure(run, names, "report", items=self.arguments.report_items)
+        items = self.arguments.report_items
+        probes = measure(run, names, "report", items=items)
+        before = measure(first, names, "report", items=items, choices=False)
+        feedback = {
+            field: float(
+                np.mean([probes[n].log_probability - before[n].log_probability for n in own])
+            )
+            for field, own in self.arguments.probes.items()
+        }
         return {
             **result,
             "retention": float(started[0] - loss[0]),
             "gain": float(started[1] - loss[1]),
             "source_tokens": self._info()["source_tokens"],
+            "feedback": feedback,
+            "overall": float(sum(feedback.values())),
             "probes": {name: found.to_json() for name, found in probes.items()},
         }
 
-    def _starting_loss(self, split: str, windows: int) -> NDArray[np.float64]:
-        """(K,) loss of the weights that the episode started from."""
+    def _starting_run(self) -> TrainingRun:
+        """A run of the weights that the episode started from, which the same ledger pays."""
         from mixgym.lm.training import TrainingRun
 
         run = self._active()
@@ -281,4 +294,4 @@ class ContinualEnv(PretrainEnv):
             first = run.fork()
             self.starting_weights.load_into(first)
         first.ledger = run.ledger
-        return first.evaluate(split, windows=windows, account="evaluation")
+        return first

@@ -88,6 +88,16 @@ def test_retention_and_gain_are_against_the_base_on_the_same_windows() -> None:
     assert now["probes"].keys() == {"lambada", "sciq", "gsm8k", "arithmetic"}
     assert all(probe["purpose"] == "report" for probe in now["probes"].values())
     assert now["probes"]["sciq"]["chance"] == 0.25
+    assert base["feedback"] == {"source": 0.0, "target": 0.0} and base["overall"] == 0.0
+    risen = {
+        n: now["probes"][n]["log_probability"] - p["log_probability"]
+        for n, p in base["probes"].items()
+    }
+    source = (risen["lambada"] + risen["sciq"]) / 2
+    target = (risen["gsm8k"] + risen["arithmetic"]) / 2
+    assert now["feedback"]["source"] == pytest.approx(source) and source != 0
+    assert now["feedback"]["target"] == pytest.approx(target)
+    assert now["overall"] == pytest.approx(source + target)
 
 
 def test_report_of_other_starts() -> None:

@@ -1,0 +1,139 @@
+"""reported.csv: what environments report of a run beyond losses, such as retention and gain."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from mixgym.compare.plan import Comparison, Study
+from mixgym.compare.runfolder import RESULT, number
+from mixgym.compare.statistics import mean_interval, paired_differences
+from mixgym.errors import MixgymError
+from mixgym.files import atomic_path, read_json
+
+REPORTED = "reported.csv"
+_COLUMNS = ("comparison", "agent", "seed", "quantity", "value")
+
+
+@dataclass(frozen=True)
+class ReportedRow:
+    """One number of one run's report; `quantity` is its path of keys, as in `feedback.source`."""
+
+    comparison: str
+    agent: str
+    seed: int
+    quantity: str
+    value: float
+
+
+def collect_reported(study: Study, out: Path) -> list[ReportedRow]:
+    """Gather what the finished runs under `out` reported; of most environments nothing."""
+    rows = []
+    for comparison, request in study.requests():
+        label, seed = request.agent.label, request.seed
+        path = out / study.run_directory(comparison, label, seed) / RESULT
+        if path.exists():
+            report = read_json(path).get("report", {})
+            for quantity, value in _numbers(report):
+                rows.append(ReportedRow(comparison.name, label, seed, quantity, value))
+    return rows
+
+
+def _numbers(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for key, value in report.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{name}.")
+        elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            yield name, math.nan if value is None else float(value)
+
+
+def write_reported(path: Path, rows: Sequence[ReportedRow]) -> None:
+    """Write rows as CSV, atomically; NaN is an empty field."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for row in rows:
+            writer.writerow([row.comparison, row.agent, row.seed, row.quantity, number(row.value)])
+
+
+def read_reported(path: Path) -> list[ReportedRow]:
+    """Read what `write_reported` wrote.
+
+    Raises:
+        MixgymError: not such a file.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                ReportedRow(*(r[c] for c in _COLUMNS[:2]), int(r["seed"]), r["quantity"], _real(r))
+                for r in csv.DictReader(file)
+            ]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise MixgymError(f"{path} is not a {REPORTED} of mixgym: {error!r}") from error
+
+
+def _real(record: Mapping[str, str]) -> float:
+    return float(record["value"]) if record["value"] else math.nan
+
+
+def quantities(rows: Sequence[ReportedRow]) -> list[str]:
+    """Names of what tables show: all but single probes, which have columns of their own."""
+    return list(dict.fromkeys(r.quantity for r in rows if not r.quantity.startswith("probes.")))
+
+
+def reported_cells(
+    rows: Sequence[ReportedRow], arm: str, reference: str, quantity: str
+) -> tuple[str, str]:
+    """Return an arm's mean of a quantity, and its paired difference to the reference's.
+
+    The difference is "-" for the reference itself and for fewer than two seeds in common.
+    """
+    values = {
+        label: {
+            r.seed: r.value
+            for r in rows
+            if r.agent == label and r.quantity == quantity and math.isfinite(r.value)
+        }
+        for label in (arm, reference)
+    }
+    own, other = values[arm], values[reference]
+    if not own:
+        return "n/a", "-"
+    mean = sum(own.values()) / len(own)
+    shown = f"{mean / 1e6:.2f} M" if abs(mean) >= 1e5 else f"{mean:.4f}"
+    seeds = sorted(own.keys() & other.keys())
+    if arm == reference or len(seeds) < 2:
+        return shown, "-"
+    interval = mean_interval(paired_differences([own[s] for s in seeds], [other[s] for s in seeds]))
+    unit, scale, digits = (" M", 1e6, 2) if abs(mean) >= 1e5 else ("", 1.0, 4)
+    half = (interval.high - interval.low) / 2
+    return shown, f"{interval.mean / scale:+.{digits}f} ± {half / scale:.{digits}f}{unit}"
+
+
+def reported_table(comparison: Comparison, rows: Sequence[ReportedRow]) -> Table | None:
+    """A table of the quantities for a terminal: means, and differences under them; None if none."""
+    own = [row for row in rows if row.comparison == comparison.name]
+    names = quantities(own)
+    if not names:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    table.add_column("agent", no_wrap=True)
+    for name in names:
+        table.add_column(escape(name), justify="right", no_wrap=True)
+    for label in comparison.labels:
+        if any(row.agent == label for row in own):
+            cells = (reported_cells(own, label, comparison.reference, name) for name in names)
+            texts = (f"{mean}\n[dim]{difference}[/dim]" for mean, difference in cells)
+            table.add_row(escape(label), *texts)
+    table.caption = f"Reported by the environment; under it minus {comparison.reference}'s, paired."
+    table.caption_justify = "left"
+    return table

@@ -1,0 +1,122 @@
+"""What environments report beyond losses, as rows and as a table."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from small_study import quiet
+
+from mixgym.compare.plan import Comparison, Study
+from mixgym.compare.reported import (
+    ReportedRow,
+    collect_reported,
+    quantities,
+    read_reported,
+    reported_cells,
+    reported_table,
+    write_reported,
+)
+from mixgym.compare.request import parse_agent
+from mixgym.errors import MixgymError
+
+REPORT = {
+    "retention": -0.25,
+    "source_tokens": 2_000_000,
+    "feedback": {"source": -0.5, "target": 1.0},
+    "probes": {"sciq": {"purpose": "report", "accuracy": None, "items": 4}},
+}
+
+
+def study_of(folder: Path) -> Study:
+    """Two arms of two seeds whose results are written by hand."""
+    arms = (parse_agent("natural"), parse_agent("uniform"))
+    study = Study("s", (Comparison("NanoContinual-v0", arms, (0, 1), {}),))
+    for comparison, request in study.requests():
+        label, seed = request.agent.label, request.seed
+        path = folder / study.run_directory(comparison, label, seed)
+        path.mkdir(parents=True)
+        moved = 0.5 * seed + (0.125 * (1 + seed) if label == "uniform" else 0.0)
+        report = {**REPORT, "retention": -0.25 + moved}
+        (path / "result.json").write_text(json.dumps({"report": report}))
+    return study
+
+
+def test_reports_become_rows_and_come_back(tmp_path: Path) -> None:
+    rows = collect_reported(study_of(tmp_path), tmp_path)
+    first = [row for row in rows if row.agent == "natural" and row.seed == 0]
+    assert [(row.quantity, row.value) for row in first[:4]] == [
+        ("retention", -0.25),
+        ("source_tokens", 2e6),
+        ("feedback.source", -0.5),
+        ("feedback.target", 1.0),
+    ]
+    assert first[4].quantity == "probes.sciq.accuracy" and math.isnan(first[4].value)
+    assert quantities(rows) == ["retention", "source_tokens", "feedback.source", "feedback.target"]
+    write_reported(tmp_path / "reported.csv", rows)
+    back = read_reported(tmp_path / "reported.csv")
+    assert [repr(row) for row in back] == [repr(row) for row in rows]
+
+
+def test_cells_by_hand(tmp_path: Path) -> None:
+    rows = collect_reported(study_of(tmp_path), tmp_path)
+    # natural -0.25 and 0.25; uniform -0.125 and 0.5: differences 0.125 and 0.25
+    assert reported_cells(rows, "natural", "natural", "retention") == ("0.0000", "-")
+    half = 12.7062 * np.std([0.125, 0.25], ddof=1) / np.sqrt(2)
+    expected = ("0.1875", f"+0.1875 ± {half:.4f}")
+    assert reported_cells(rows, "uniform", "natural", "retention") == expected
+    assert reported_cells(rows, "uniform", "natural", "source_tokens")[0] == "2.00 M"
+    nothing = [ReportedRow("c", "a", 0, "x", math.nan)]
+    assert reported_cells(nothing, "a", "b", "x") == ("n/a", "-")
+
+
+def test_the_table_shows_every_arm(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    rows = collect_reported(study, tmp_path)
+    console = Console(file=io.StringIO(), width=160)
+    console.print(reported_table(study.comparisons[0], rows))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "feedback.target" in shown and "+0.1875" in shown and "probes" not in shown
+    assert reported_table(study.comparisons[0], []) is None
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "reported.csv").write_text("comparison,agent\na,b\n")
+    with pytest.raises(MixgymError, match=r"reported\.csv is not"):
+        read_reported(tmp_path / "reported.csv")
+
+
+def test_a_comparison_writes_it_and_losses_alone_do_not(
+    tmp_path: Path, finished_study: object
+) -> None:
+    from mixgym.compare import compare
+    from mixgym.compare.study import StudyResult, print_tables
+
+    assert isinstance(finished_study, StudyResult)
+    assert not finished_study.report.with_name("reported.csv").exists()
+    result = compare(
+        "NanoContinual-v0",
+        ["natural", "naive"],
+        out=tmp_path / "out",
+        seeds=1,
+        env_arguments={
+            "decisions": 2,
+            "steps_per_decision": 2,
+            "report_windows": 2,
+            "report_items": 2,
+            "feedback_items": 2,
+            "base": {"steps": 0},
+        },
+        workers=1,
+        console=quiet(),
+    )
+    rows = read_reported(tmp_path / "out" / "reported.csv")
+    assert {"retention", "gain", "overall", "source_tokens"} <= set(quantities(rows))
+    console = Console(file=io.StringIO(), width=200)
+    print_tables(result, console)
+    assert "retention" in console.file.getvalue()  # type: ignore[attr-defined]
