@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,11 @@ def probe_run(
         check_configuration(env, request)
     finally:
         env.close()
-    bare = RunRequest(**{**vars(request), "env_arguments": {**request.env_arguments, **_BARE}})
-    env = make_environment(bare, config.get("action_map"), wanted)
+    arguments = {**request.env_arguments, **_BARE}
+    bare = replace(request, env_arguments=arguments)
+    # Of what the agent wanted only this decides what its actions mean.
+    meaning = {k: v for k, v in (wanted or {}).items() if k == "action_arguments"}
+    env = make_environment(bare, config.get("action_map"), meaning)
     try:
         _, info = env.reset(seed=request.seed)
         for decision, action in enumerate(actions):
