@@ -4,7 +4,8 @@ python benchmarks/policies.py benchmarks/suites/hds-policies.yml --workers 2
 python benchmarks/policies.py benchmarks/suites/hds-policies.yml --show     # only the commands
 
 The file names the folder, the seed, the episodes, and for each environment its arguments and the
-agents. Policies are resumed where they stopped; finished ones are left alone.
+agents; one with `datasets` and `steps` learns offline, from what `mixgym collect` wrote. Policies
+are resumed where they stopped; finished ones are left alone.
 """
 
 from __future__ import annotations
@@ -30,26 +31,34 @@ def flow(value: Any) -> str:
 
 
 def commands(plan: dict[str, Any]) -> Iterator[tuple[Path, int, list[str]]]:
-    """Yield each policy's folder, its episodes and the command that learns it."""
+    """Yield each policy's folder, its episodes or steps, and the command that learns it."""
     for group in plan["environments"]:
         for arm in group["agents"]:
             agent = arm["agent"]
-            arguments = {**group.get("agent_arguments", {}), **arm.get("arguments", {})}
-            if arguments:
-                agent += f":{flow(arguments)}"
+            if arm.get("arguments"):
+                agent += f":{flow(arm['arguments'])}"
             out = Path(plan["out"]) / group["env"] / arm["label"]
-            episodes = arm.get("episodes", plan["episodes"])
-            command = ["mixgym", "train", agent, "--env", group["env"]]
-            for name, value in group.get("env_arguments", {}).items():
-                command += ["--env-arg", f"{name}={flow(value)}"]
-            command += ["--episodes", str(episodes), "--seed", str(plan["seed"])]
-            yield out, episodes, [*command, "--out", str(out)]
+            command = ["mixgym", "train", agent]
+            if datasets := arm.get("datasets"):
+                length = arm["steps"]
+                command += [x for dataset in datasets for x in ("--dataset", dataset)]
+                command += ["--steps", str(length)]
+            else:
+                length = arm.get("episodes", plan["episodes"])
+                command += ["--env", group["env"]]
+                for name, value in group.get("env_arguments", {}).items():
+                    command += ["--env-arg", f"{name}={flow(value)}"]
+                command += ["--episodes", str(length)]
+            yield out, length, [*command, "--seed", str(plan["seed"]), "--out", str(out)]
 
 
 def learned(out: Path) -> int:
-    """Episodes that the policy in `out` has learned from."""
-    cost = out / "cost.json"
-    return json.loads(cost.read_text())["episodes"] if cost.exists() else 0
+    """Episodes, or offline steps, that the policy in `out` has learned."""
+    path = out / "cost.json"
+    if not path.exists():
+        return 0
+    cost = json.loads(path.read_text())
+    return cost["steps"] if "steps" in cost else cost["episodes"]
 
 
 def learn(out: Path, command: list[str]) -> None:
@@ -80,8 +89,8 @@ def main() -> None:
     options = parser.parse_args()
     wanted = [
         (out, command)
-        for out, episodes, command in commands(yaml.safe_load(options.plan.read_text()))
-        if learned(out) < episodes
+        for out, length, command in commands(yaml.safe_load(options.plan.read_text()))
+        if learned(out) < length
         and (not options.only or any(text in str(out) for text in options.only))
     ]
     if options.show:
