@@ -292,6 +292,7 @@ def main() -> None:
             rows.append({"part": part, "subject": subject, "figure": name, "value": value})
         rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
         print(f"{part:10} {subject:8} {json.dumps(rounded)}", flush=True)
+        write(options.out / "overhead.csv", rows)
 
     if "import" in options.parts:
         add("import", "mixgym", import_seconds())
@@ -323,7 +324,6 @@ def main() -> None:
             figures = alignment(1, rounds, model, number)
             own = figures["ratio"] / plain["ratio"]
             add("sizes", f"d{width}-L{layers}", {**figures, "own": own})
-    write(options.out / "overhead.csv", rows)
     print("\n".join(verdicts(rows)))
 
 

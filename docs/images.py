@@ -3,6 +3,7 @@
 python docs/images.py run runs/mine/runs/MicroTarget-v0/related-to-target/seed-0 picture.png
 python docs/images.py arms runs/mine MicroTarget-v0 picture.png --reference uniform \\
     --arms sac-holistic sac-progress
+python docs/images.py mixtures runs/mine MicroTarget-v0 picture.png --arms sac-progress
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.image import imsave
 
+from mixgym.compare.runfolder import METRICS, read_metrics
 from mixgym.compare.statistics import mean_interval, paired_differences
 from mixgym.plotting.episode import episode_frame
 from mixgym.plotting.forest import ForestRow, forest_figure
 from mixgym.plotting.history import EpisodeHistory
+from mixgym.plotting.river import rivers_figure
 from mixgym.plotting.style import save
 
 
@@ -69,6 +72,17 @@ def differences(out: Path, comparison: str, arms: list[str], reference: str) -> 
     return rows
 
 
+def mixtures(
+    out: Path, comparison: str, arms: list[str], seed: int
+) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], tuple[str, ...]]:
+    """Return each arm's (label, steps, mixtures) in the run of `seed`, and the domains' names."""
+    runs = {
+        arm: read_metrics(out / f"runs/{comparison}/{arm}/seed-{seed}/{METRICS}") for arm in arms
+    }
+    drawn = [(arm, run.step, run.mixture) for arm, run in runs.items()]
+    return drawn, next(iter(runs.values())).names
+
+
 def main() -> None:
     """Draw one picture."""
     parser = argparse.ArgumentParser(
@@ -84,10 +98,19 @@ def main() -> None:
     chosen.add_argument("picture", type=Path)
     chosen.add_argument("--reference", required=True)
     chosen.add_argument("--arms", nargs="+", required=True)
+    rivers = kinds.add_parser("mixtures", help="what chosen arms trained on")
+    rivers.add_argument("out", type=Path)
+    rivers.add_argument("comparison")
+    rivers.add_argument("picture", type=Path)
+    rivers.add_argument("--seed", type=int, default=0)
+    rivers.add_argument("--arms", nargs="+", required=True)
     options = parser.parse_args()
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     if options.kind == "run":
         imsave(options.picture, episode_frame(history(options.run)))
+    elif options.kind == "mixtures":
+        drawn, names = mixtures(options.out, options.comparison, options.arms, options.seed)
+        save(rivers_figure(drawn, names, f"seed {options.seed}"), options.picture)
     else:
         rows = differences(options.out, options.comparison, options.arms, options.reference)
         save(forest_figure(rows, options.reference, options.comparison), options.picture)

@@ -71,7 +71,8 @@ def _draw_arm(axes: Axes, seeds: Mapping[int, Curve], colour: str, dashes: Dashe
 
 
 def _zoom(axes: Axes, arms: Mapping[str, Mapping[int, Curve]]) -> None:
-    curves = [curve for seeds in arms.values() for curve in seeds.values() if len(curve[0])]
+    # Of the means: a spike of one seed must not flatten them.
+    curves = [curve for curve in map(mean_curve, arms.values()) if len(curve[0])]
     if not curves:
         return
     last = max(float(steps[-1]) for steps, _ in curves)

@@ -63,7 +63,7 @@ def forest_figure(rows: Sequence[ForestRow], reference: str, heading: str) -> Fi
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.margins(x=0.08)
     axes.set_xlabel(f"test bits/byte minus {reference}'s, same seed")
-    title(axes, heading)
+    title(axes, heading, pad=16.0)
     left, right = axes.get_xlim()
     if left < 0 < right:
         place = axes.get_xaxis_transform()

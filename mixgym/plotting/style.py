@@ -115,9 +115,9 @@ def dress(axes: Axes, size: float = 9.0, grid: bool = True) -> None:
         axes.set_axisbelow(True)
 
 
-def title(axes: Axes, text: str, size: float = 10.0) -> None:
-    """A left-aligned title."""
-    axes.set_title(text, loc="left", fontsize=size, color=INK, fontweight="bold", pad=7)
+def title(axes: Axes, text: str, size: float = 10.0, pad: float = 7.0) -> None:
+    """A left-aligned title, `pad` points above the axes."""
+    axes.set_title(text, loc="left", fontsize=size, color=INK, fontweight="bold", pad=pad)
 
 
 def save(figure: Figure, path: Path) -> None:
