@@ -176,7 +176,9 @@ def probe_rows(
     rows = []
     for comparison, request, directory in runs:
         for probe, result in (probed(directory, asked) or {}).items():
-            values = {k: math.nan if result[k] is None else result[k] for k in names}
+            values: dict[str, Any] = {
+                k: math.nan if result[k] is None else result[k] for k in names
+            }
             rows.append(
                 ProbeRow(comparison.name, request.agent.label, request.seed, probe, **values)
             )

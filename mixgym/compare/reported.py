@@ -74,7 +74,7 @@ def read_reported(path: Path) -> list[ReportedRow]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [
-                ReportedRow(*(r[c] for c in _COLUMNS[:2]), int(r["seed"]), r["quantity"], _real(r))
+                ReportedRow(r["comparison"], r["agent"], int(r["seed"]), r["quantity"], _real(r))
                 for r in csv.DictReader(file)
             ]
     except (OSError, KeyError, TypeError, ValueError) as error:

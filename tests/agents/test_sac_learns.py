@@ -20,10 +20,10 @@ TWIN: dict[str, Any] = {
 
 
 def make(agent: Any) -> Any:
-    wanted = dict(agent.env_arguments)
+    wanted: dict[str, Any] = {**TWIN, **agent.env_arguments, "reward": "progress"}
     if agent.action_map is not None:
         wanted["action_map"] = agent.action_map
-    return gym.make("mixgym/MicroTarget-v0", **TWIN, **(wanted | {"reward": "progress"}))
+    return gym.make("mixgym/MicroTarget-v0", **wanted)
 
 
 def improvement(agent: Any, seed: int) -> float:
