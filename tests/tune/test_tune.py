@@ -36,9 +36,11 @@ TINY: dict[str, Any] = {
 FIXED: dict[str, Any] = {
     "network": "mlp",
     "width": 8,
+    "interaction": "attention",
     "gradient_steps": 1,
     "batch_size": 4,
     "warmup": 1,
+    "warmup_noise": 0.5,
     "log_std_init": -1.0,
     "normalise_rewards": "none",
 }
