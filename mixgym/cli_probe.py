@@ -56,13 +56,14 @@ def probe(
     from mixgym.compare.probing import (
         TABLE,
         ProbeRequest,
+        ProbeRow,
         finished_runs,
         probe_rows,
         probed,
-        write_probe_rows,
     )
     from mixgym.compare.progress import StudyProgress
     from mixgym.compare.study import read_study
+    from mixgym.compare.summary import write_rows
     from mixgym.errors import unknown_name
     from mixgym.probes import PROBES
 
@@ -89,7 +90,7 @@ def probe(
                 f"interrupted: what was measured is kept in {out}; rerun the same command to go on"
             ) from None
     rows = probe_rows(runs, asked)
-    write_probe_rows(out / TABLE, rows)
+    write_rows(out / TABLE, rows, ProbeRow)
     console = Console()
     for comparison in study.comparisons:
         own = [row for row in rows if row.comparison == comparison.name]

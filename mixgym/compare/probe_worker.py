@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 
 from mixgym.compare.probing import ProbeRequest
 from mixgym.compare.request import RunRequest
-from mixgym.compare.worker import main
+from mixgym.compare.worker import answer, main
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,31 +28,18 @@ class ProbeJob:
 
 def serve(message: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
     """Probe the run of a message; tell of its start, its decisions and its end."""
-    from mixgym.compare.probing import probe_run
-    from mixgym.errors import MixgymError
 
     def progress(decision: int, decisions: int, step: int) -> None:
-        send(
-            {
-                "event": "progress",
-                "decision": decision,
-                "decisions": decisions,
-                "step": step,
-                "objective": None,
-            }
-        )
+        facts = {"decision": decision, "decisions": decisions, "step": step, "objective": None}
+        send({"event": "progress", **facts})
 
-    try:
-        send({"event": "started"})
+    def run() -> None:
+        from mixgym.compare.probing import probe_run
+
         asked = ProbeRequest(tuple(message["probes"]), message["items"])
         probe_run(Path(message["directory"]), asked, progress)
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        text = str(error) if isinstance(error, MixgymError) else traceback.format_exc()
-        send({"event": "failed", "error": text})
-    else:
-        send({"event": "finished"})
+
+    answer(send, run)
 
 
 if __name__ == "__main__":

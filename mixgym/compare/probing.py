@@ -7,10 +7,9 @@ measured on report items, which nothing that steers a run ever reads.
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from mixgym.compare.runfolder import (
 )
 from mixgym.compare.statistics import mean_interval, paired_differences
 from mixgym.errors import MixgymError
-from mixgym.files import atomic_path, read_json, write_json
+from mixgym.files import read_json, write_json
 
 PROBES_FILE = "probes.json"
 TABLE = "probes.csv"
@@ -201,28 +200,3 @@ def differences(rows: Sequence[ProbeRow], arm: str, reference: str, probe: str) 
         paired_differences([bits[arm][s] for s in seeds], [bits[reference][s] for s in seeds])
     )
     return f"{interval.mean:+.4f} ± {(interval.high - interval.low) / 2:.4f}"
-
-
-def write_probe_rows(path: Path, rows: Sequence[ProbeRow]) -> None:
-    """Write probes.csv, atomically."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(f.name for f in fields(ProbeRow))
-        for row in rows:
-            cells: Mapping[str, Any] = asdict(row)
-            writer.writerow(x if isinstance(x, str) else number(x) for x in cells.values())
-
-
-def read_probe_rows(path: Path) -> list[ProbeRow]:
-    """Read probes.csv."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [_row(cells) for cells in csv.DictReader(file)]
-
-
-def _row(cells: dict[str, str]) -> ProbeRow:
-    whole, text = ("seed", "items"), ("comparison", "agent", "probe")
-    values: dict[str, Any] = {
-        name: cell if name in text else int(cell) if name in whole else float(cell or "nan")
-        for name, cell in cells.items()
-    }
-    return ProbeRow(**values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.runfolder import RESULT, number
+from mixgym.compare.runfolder import RESULT
 from mixgym.compare.statistics import mean_interval, paired_differences
-from mixgym.errors import MixgymError
-from mixgym.files import atomic_path, read_json
+from mixgym.files import read_json
 
 REPORTED = "reported.csv"
-_COLUMNS = ("comparison", "agent", "seed", "quantity", "value")
 
 
 @dataclass(frozen=True)
@@ -54,35 +51,6 @@ def _numbers(report: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from _numbers(value, f"{name}.")
         elif value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             yield name, math.nan if value is None else float(value)
-
-
-def write_reported(path: Path, rows: Sequence[ReportedRow]) -> None:
-    """Write rows as CSV, atomically; NaN is an empty field."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for row in rows:
-            writer.writerow([row.comparison, row.agent, row.seed, row.quantity, number(row.value)])
-
-
-def read_reported(path: Path) -> list[ReportedRow]:
-    """Read what `write_reported` wrote.
-
-    Raises:
-        MixgymError: not such a file.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                ReportedRow(r["comparison"], r["agent"], int(r["seed"]), r["quantity"], _real(r))
-                for r in csv.DictReader(file)
-            ]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise MixgymError(f"{path} is not a {REPORTED} of mixgym: {error!r}") from error
-
-
-def _real(record: Mapping[str, str]) -> float:
-    return float(record["value"]) if record["value"] else math.nan
 
 
 def quantities(rows: Sequence[ReportedRow]) -> list[str]:

@@ -13,13 +13,7 @@ from rich.console import Console
 from mixgym.compare.plan import Comparison, Study, merge, seed_range
 from mixgym.compare.pool import Failure, Job, check_workers, run_pool
 from mixgym.compare.progress import StudyProgress
-from mixgym.compare.reported import (
-    REPORTED,
-    collect_reported,
-    read_reported,
-    reported_table,
-    write_reported,
-)
+from mixgym.compare.reported import REPORTED, ReportedRow, collect_reported, reported_table
 from mixgym.compare.request import AgentSpec
 from mixgym.compare.runfolder import RESULT, finished_result
 from mixgym.compare.summary import (
@@ -220,7 +214,7 @@ def redraw(out: Path) -> StudyResult:
         summary = read_rows(out / SUMMARY, SummaryRow)
         curves = read_rows(out / CURVES, CurveRow)
     if reported := collect_reported(study, out):
-        write_reported(out / REPORTED, reported)
+        write_rows(out / REPORTED, reported, ReportedRow)
     figures = draw_figures(study, out, summary, curves)
     return StudyResult(study, summary, curves, write_report(study, out, summary, figures))
 
@@ -234,7 +228,7 @@ def print_tables(result: StudyResult, console: Console) -> None:
                 console.print(part)
         reported = result.report.with_name(REPORTED)
         if reported.exists():
-            further = reported_table(comparison, read_reported(reported))
+            further = reported_table(comparison, read_rows(reported, ReportedRow))
             if further is not None:
                 console.print(further)
 

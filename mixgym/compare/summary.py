@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -76,7 +76,7 @@ class CurveRow:
     comparison: str
 
 
-Row = TypeVar("Row", SummaryRow, CurveRow)
+Row = TypeVar("Row")
 
 
 def collect(study: Study, out: Path) -> tuple[list[SummaryRow], list[CurveRow]]:
@@ -160,12 +160,16 @@ def _real(value: float | None) -> float:
 
 
 def write_rows(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:
-    """Write rows as CSV atomically: a header, exact numbers, empty fields for NaN and infinity."""
+    """Write rows, dataclasses of kind `kind`, as CSV, atomically.
+
+    A header, exact numbers, empty fields for NaN and infinity.
+    """
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(kind)])
+        writer.writerow(names)
         for row in rows:
-            values = asdict(row).values()
+            values = [getattr(row, name) for name in names]
             writer.writerow([number(x) if isinstance(x, float) else x for x in values])
 
 
@@ -181,7 +185,8 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
         with path.open(newline="", encoding="utf-8") as file:
             rows = []
             for record in csv.DictReader(file):
-                record.setdefault("comparison", record["env"].rpartition("/")[2])
+                if "comparison" not in record:
+                    record["comparison"] = record["env"].rpartition("/")[2]
                 record.setdefault("configuration", "")
                 rows.append(kind(**{name: _parse(record[name], t) for name, t in types.items()}))
             return rows

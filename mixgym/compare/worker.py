@@ -48,19 +48,16 @@ def _read(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
     os._exit(0)
 
 
-def _serve(message: dict[str, Any], send: Any) -> None:
-    from mixgym.compare.request import RunRequest
-    from mixgym.compare.runner import execute_run
+def answer(send: Callable[[dict[str, Any]], None], work: Callable[[], object]) -> None:
+    """Do `work` and tell of its start and its end: finished, or failed and why.
+
+    An error of the user's making is told by its message, any other by its traceback.
+    """
     from mixgym.errors import MixgymError
 
     try:
         send({"event": "started"})
-        execute_run(
-            RunRequest.from_json(message["request"]),
-            Path(message["directory"]),
-            lambda progress: send({"event": "progress", **progress}),
-            message["timing_steps"],
-        )
+        work()
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -68,6 +65,21 @@ def _serve(message: dict[str, Any], send: Any) -> None:
         send({"event": "failed", "error": text})
     else:
         send({"event": "finished"})
+
+
+def _serve(message: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+    def run() -> None:
+        from mixgym.compare.request import RunRequest
+        from mixgym.compare.runner import execute_run
+
+        execute_run(
+            RunRequest.from_json(message["request"]),
+            Path(message["directory"]),
+            lambda progress: send({"event": "progress", **progress}),
+            message["timing_steps"],
+        )
+
+    answer(send, run)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mixgym.compare.worker import main
+from mixgym.compare.worker import answer, main
 from mixgym.trajectories.request import CollectionRequest
 
 
@@ -32,23 +31,17 @@ class EpisodeJob:
 
 def serve(message: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
     """Log the episode of a message; tell of its start, its decisions and its end."""
-    from mixgym.errors import MixgymError
-    from mixgym.trajectories.episode import collect_episode
 
     def progress(decision: int, decisions: int) -> None:
         send({"event": "progress", "decision": decision, "decisions": decisions})
 
-    try:
-        send({"event": "started"})
+    def run() -> None:
+        from mixgym.trajectories.episode import collect_episode
+
         request = CollectionRequest.from_json(message["request"])
         collect_episode(request, message["index"], Path(message["path"]), progress)
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        text = str(error) if isinstance(error, MixgymError) else traceback.format_exc()
-        send({"event": "failed", "error": text})
-    else:
-        send({"event": "finished"})
+
+    answer(send, run)
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ from test_cli import run, words
 from mixgym.cli import main
 from mixgym.compare.probing import (
     ProbeRequest,
+    ProbeRow,
     differences,
     finished_runs,
     probe_run,
     probed,
-    read_probe_rows,
 )
 from mixgym.compare.runner import make_environment
 from mixgym.compare.study import read_study
+from mixgym.compare.summary import read_rows
 from mixgym.errors import MixgymError
 from mixgym.probes.measure import measure
 
@@ -71,7 +72,7 @@ def test_the_command_goes_on_where_it_stopped(
     assert len(kept) == 2
     assert call("probe", out, *options, monkeypatch=monkeypatch) == 0
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
-    rows = read_probe_rows(study_copy / "probes.csv")
+    rows = read_rows(study_copy / "probes.csv", ProbeRow)
     rows.sort(key=lambda row: (row.agent, row.seed))
     assert [(r.agent, r.seed, r.probe, r.items) for r in rows] == [
         (agent, seed, "gsm8k", 3) for agent in ("natural", "random") for seed in (0, 1)

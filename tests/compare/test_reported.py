@@ -17,12 +17,11 @@ from mixgym.compare.reported import (
     ReportedRow,
     collect_reported,
     quantities,
-    read_reported,
     reported_cells,
     reported_table,
-    write_reported,
 )
 from mixgym.compare.request import parse_agent
+from mixgym.compare.summary import read_rows, write_rows
 from mixgym.errors import MixgymError
 
 REPORT = {
@@ -58,8 +57,8 @@ def test_reports_become_rows_and_come_back(tmp_path: Path) -> None:
     ]
     assert first[4].quantity == "probes.sciq.accuracy" and math.isnan(first[4].value)
     assert quantities(rows) == ["retention", "source_tokens", "feedback.source", "feedback.target"]
-    write_reported(tmp_path / "reported.csv", rows)
-    back = read_reported(tmp_path / "reported.csv")
+    write_rows(tmp_path / "reported.csv", rows, ReportedRow)
+    back = read_rows(tmp_path / "reported.csv", ReportedRow)
     assert [repr(row) for row in back] == [repr(row) for row in rows]
 
 
@@ -88,7 +87,7 @@ def test_the_table_shows_every_arm(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "reported.csv").write_text("comparison,agent\na,b\n")
     with pytest.raises(MixgymError, match=r"reported\.csv is not"):
-        read_reported(tmp_path / "reported.csv")
+        read_rows(tmp_path / "reported.csv", ReportedRow)
 
 
 def test_a_comparison_writes_it_and_losses_alone_do_not(
@@ -115,7 +114,7 @@ def test_a_comparison_writes_it_and_losses_alone_do_not(
         workers=1,
         console=quiet(),
     )
-    rows = read_reported(tmp_path / "out" / "reported.csv")
+    rows = read_rows(tmp_path / "out" / "reported.csv", ReportedRow)
     assert {"retention", "gain", "overall", "source_tokens"} <= set(quantities(rows))
     console = Console(file=io.StringIO(), width=200)
     print_tables(result, console)
