@@ -36,21 +36,21 @@ def results_page() -> str:
         )
         for comparison in suite["comparisons"]:
             reference = comparison["reference"]
-            own = [row for row in rows if row["env"] == comparison["env"]]
-            lines += [f"## {path.parent.name}: {comparison['env']}", ""]
+            name = comparison.get("name") or comparison["env"].rpartition("/")[2]
+            own = [row for row in rows if row["comparison"] == name]
+            lines += [f"## {path.parent.name}: {name}", ""]
             lines += results_table(own, reference)
             lines.append("")
-            lines += reported_lines(path.with_name("reported.csv"), comparison["env"], reference)
-            lines += probe_table(path.with_name("probes.csv"), comparison["env"], reference)
+            lines += reported_lines(path.with_name("reported.csv"), name, reference)
+            lines += probe_table(path.with_name("probes.csv"), name, reference)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def reported_lines(path: Path, env_id: str, reference: str) -> list[str]:
-    """Return a Markdown table of what an environment reports beyond losses; empty without it."""
+def reported_lines(path: Path, name: str, reference: str) -> list[str]:
+    """Return a Markdown table of what a comparison reports beyond losses; empty without it."""
     from mixgym.compare.reported import ReportedRow, quantities, reported_cells
     from mixgym.compare.summary import read_rows
 
-    name = env_id.rpartition("/")[2]
     rows = (
         [row for row in read_rows(path, ReportedRow) if row.comparison == name]
         if path.exists()
@@ -73,12 +73,11 @@ def reported_lines(path: Path, env_id: str, reference: str) -> list[str]:
     return [*lines, ""]
 
 
-def probe_table(path: Path, env_id: str, reference: str) -> list[str]:
-    """Return a Markdown table of what `mixgym probe` wrote of one environment; empty without it."""
+def probe_table(path: Path, name: str, reference: str) -> list[str]:
+    """Return a Markdown table of what `mixgym probe` wrote of a comparison; empty without it."""
     from mixgym.compare.probing import ProbeRow, differences
     from mixgym.compare.summary import read_rows
 
-    name = env_id.rpartition("/")[2]
     rows = (
         [row for row in read_rows(path, ProbeRow) if row.comparison == name]
         if path.exists()

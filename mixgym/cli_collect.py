@@ -37,6 +37,7 @@ def register(app: typer.Typer) -> None:
     trajectories.command()(show)
     trajectories.command()(score)
     trajectories.command("evaluate")(evaluate_offline)
+    trajectories.command("explain")(explain)
     app.add_typer(trajectories, name="trajectories")
 
 
@@ -204,6 +205,58 @@ def evaluate_offline(
         interval = "" if low is None else f"{low:.4f} to {high:.4f}"
         table.add_row(label, f"{value:.4f}", interval)
     Console().print(table)
+
+
+def explain(
+    policy: Annotated[Path, typer.Argument(help="The --out of mixgym train.", metavar="POLICY")],
+    dataset: Annotated[
+        list[Path], typer.Option("--dataset", help="As it was given to mixgym train. Repeat.")
+    ],
+    figure: Annotated[
+        Path | None,
+        typer.Option("--figure", help="Draw its mixtures by decision and what moves them (PNG)."),
+    ] = None,
+    states: Annotated[
+        int, typer.Option("--states", help="Logged states that responses are averaged over.")
+    ] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draw of states.")] = 0,
+) -> None:
+    """Show what a policy has learned: which domains it raises when, and what moves it.
+
+    It acts in the states of held-out episodes; then each feature of a domain is raised by one
+    standard deviation, and the domain's weight is compared. No language model is run.
+
+    \b
+    mixgym trajectories explain policy --dataset logged --figure policy.png
+    """
+    from mixgym.trajectories.explain import draw_explanation, explain_saved
+
+    found = explain_saved(policy, dataset, states=states, seed=seed)
+    last = len(found.mixtures) - 1
+    table = Table(title=f"{policy}: mean mixture", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("domain")
+    moments = {"first": 0, "middle": last // 2, "last": last}
+    for heading in ("natural", *moments):
+        table.add_column(heading, justify="right")
+    for k, domain in enumerate(found.domains):
+        weights = (found.natural[k], *(found.mixtures[t, k] for t in moments.values()))
+        table.add_row(domain, *(f"{weight:.3f}" for weight in weights))
+    console = Console()
+    console.print(table)
+    table = Table(title="log-odds, feature one deviation higher", box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("feature")
+    for heading in ("deviation", "mean", "least", "most"):
+        table.add_column(heading, justify="right")
+    for i in found.ranked():
+        row = found.responses[i]
+        cells = (row.mean(), row.min(), row.max())
+        table.add_row(
+            found.features[i], f"{found.deviations[i]:.3g}", *(f"{x:+.3f}" for x in cells)
+        )
+    console.print(table)
+    if figure is not None:
+        draw_explanation(found, figure, f"{policy.name}: weights in logged states")
+        console.print(f"figure: {figure}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _print(data: Any) -> None:

@@ -227,6 +227,26 @@ def evaluate_saved(
             held out.
         CheckpointError: no policy there.
     """
+    _, learned, held_out = offline_policy(policy, datasets)
+    return evaluate_policy_offline(learned, held_out, steps=steps, replicates=replicates, seed=seed)
+
+
+def offline_policy(
+    policy: str | Path, datasets: Sequence[str | Path | Trajectories]
+) -> tuple[list[Trajectories], Any, list[Trajectory]]:
+    """Read a policy that `mixgym train --dataset` saved.
+
+    Args:
+        policy: its folder.
+        datasets: those it learned from, in the same order.
+
+    Returns:
+        The datasets, the learner, and the episodes that it held out.
+
+    Raises:
+        MixgymError: not an offline agent's policy, or the datasets are not those it learned from.
+        CheckpointError: no policy there.
+    """
     from mixgym.agents import make_agent
     from mixgym.train.evaluate import policy_agent
     from mixgym.trajectories.dataset import load_trajectories
@@ -236,5 +256,4 @@ def evaluate_saved(
     if not hasattr(agent, "offline_policy"):
         raise MixgymError(f"agent {spec.agent!r} did not learn from trajectories")
     data = [x if isinstance(x, Trajectories) else load_trajectories(x) for x in datasets]
-    learned, held_out = agent.offline_policy(data)
-    return evaluate_policy_offline(learned, held_out, steps=steps, replicates=replicates, seed=seed)
+    return data, *agent.offline_policy(data)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -20,6 +21,7 @@ if find_spec("d3rlpy") is None or find_spec("minari") is None:
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
+from mixgym.cli_collect import register as register_trajectories
 from mixgym.cli_train import register
 from mixgym.compare.request import AgentSpec
 from mixgym.errors import MixgymError
@@ -27,6 +29,7 @@ from mixgym.train import policy_agent
 from mixgym.train.offline import OfflineRequest, _accounts, train_offline
 from mixgym.trajectories import load_trajectories
 from mixgym.trajectories.evaluation import evaluate_saved
+from mixgym.trajectories.explain import explain_saved
 from tests.trajectories.in_process import TINY, collect_here
 
 ENV = "mixgym/NanoPretrain-v0"
@@ -160,6 +163,22 @@ def test_a_saved_policy_is_evaluated_on_what_it_held_out(trained: Path, dataset:
     collect_here("mixed", 3, other, resume=True)
     with pytest.raises(MixgymError, match="not from the datasets given"):
         evaluate_saved(trained, [other], steps=200)
+
+
+def test_a_saved_policy_is_explained_where_it_held_out(
+    trained: Path, dataset: Path, tmp_path: Path
+) -> None:
+    found = explain_saved(trained, [dataset], states=5)
+    np.testing.assert_allclose(found.mixtures.sum(axis=1), 1.0, rtol=1e-6)
+    assert found.states == 5 and "train_loss" in found.features
+    assert np.abs(found.responses).max() > 0
+    app = typer.Typer()
+    register_trajectories(app)
+    figure = tmp_path / "policy.png"
+    command = ["trajectories", "explain", str(trained), "--dataset", str(dataset)]
+    result = CliRunner().invoke(app, [*command, "--states", "5", "--figure", str(figure)])
+    assert result.exit_code == 0, result.output
+    assert figure.read_bytes().startswith(b"\x89PNG") and "train_loss" in result.output
 
 
 def test_the_commands(trained: Path, dataset: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ COMMANDS = (
     "trajectories show",
     "trajectories score",
     "trajectories evaluate",
+    "trajectories explain",
 )
 
 
