@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.image import imsave
 
+from mixgym.compare.figures import difference_rows
 from mixgym.compare.runfolder import METRICS, read_metrics
-from mixgym.compare.statistics import mean_interval, paired_differences
 from mixgym.plotting.episode import episode_frame
 from mixgym.plotting.forest import ForestRow, forest_figure
 from mixgym.plotting.history import EpisodeHistory
@@ -54,21 +54,17 @@ def differences(out: Path, comparison: str, arms: list[str], reference: str) -> 
     Raises:
         ValueError: an arm has no seed in common with the reference.
     """
-    loss: dict[str, dict[int, float]] = {}
     with (out / "summary.csv").open() as file:
-        for row in csv.DictReader(file):
-            if row["comparison"] == comparison:
-                value = math.nan if row["diverged"] == "True" else float(row["bits_per_byte"])
-                loss.setdefault(row["agent"], {})[int(row["seed"])] = value
-    rows = []
-    for arm in arms:
-        seeds = sorted(loss.get(arm, {}).keys() & loss.get(reference, {}).keys())
-        if not seeds:
-            raise ValueError(f"{arm!r} and {reference!r} share no seed in {out}: {sorted(loss)}")
-        values = [[loss[name][seed] for seed in seeds] for name in (arm, reference)]
-        found = paired_differences(*values)
-        interval = mean_interval(found)
-        rows.append(ForestRow(arm, found, interval.mean, interval.low, interval.high))
+        loss = {
+            (row["agent"], int(row["seed"])): math.nan
+            if row["diverged"] == "True"
+            else float(row["bits_per_byte"])
+            for row in csv.DictReader(file)
+            if row["comparison"] == comparison
+        }
+    rows = difference_rows(arms, reference, loss)
+    if missing := set(arms) - {row.label for row in rows} - {reference}:
+        raise ValueError(f"{sorted(missing)} and {reference!r} share no seed in {out}")
     return rows
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mixgym.compare.plan import Comparison, Study
+from mixgym.compare.reported import BALANCE, OVERALL, ReportedRow
 from mixgym.compare.runfolder import METRICS, RESULT, Metrics, read_metrics
 from mixgym.compare.statistics import mean_interval, paired_differences
 from mixgym.compare.summary import CurveRow, SummaryRow
+from mixgym.plotting.balance import BalancePoint, balance_figure
 from mixgym.plotting.curves import Curve, curves_figure
 from mixgym.plotting.forest import ForestRow, forest_figure
 from mixgym.plotting.losses import losses_figure
@@ -20,12 +22,16 @@ from mixgym.plotting.style import save
 
 
 def draw_figures(
-    study: Study, out: Path, summary: Sequence[SummaryRow], curves: Sequence[CurveRow]
+    study: Study,
+    out: Path,
+    summary: Sequence[SummaryRow],
+    curves: Sequence[CurveRow],
+    reported: Sequence[ReportedRow] = (),
 ) -> dict[str, list[tuple[Path, str]]]:
     """Write every figure into `out`; return (file, description) lists by comparison name.
 
-    Curves and differences need only the rows; rivers and domain losses are drawn if the runs'
-    metrics are there.
+    Curves, differences and, of continual pretraining, balances need only the rows; rivers and
+    domain losses are drawn if the runs' metrics are there.
     """
     return {
         comparison.name: _figures(
@@ -34,6 +40,7 @@ def draw_figures(
             out,
             [row for row in summary if row.comparison == comparison.name],
             [row for row in curves if row.comparison == comparison.name],
+            [row for row in reported if row.comparison == comparison.name],
         )
         for comparison in study.comparisons
     }
@@ -45,6 +52,7 @@ def _figures(
     out: Path,
     summary: Sequence[SummaryRow],
     curves: Sequence[CurveRow],
+    reported: Sequence[ReportedRow],
 ) -> list[tuple[Path, str]]:
     prefix = "" if study.single else f"{comparison.name}-"
     drawn: list[tuple[Path, str]] = []
@@ -59,13 +67,18 @@ def _figures(
         drawn.append(
             (path, "Validation objective while training: thick lines are means over the seeds.")
         )
-    rows = _forest_rows(comparison, summary)
+    # A diverged run's loss measures nothing, however finite it is.
+    loss = {
+        (row.agent, row.seed): math.nan if row.diverged else row.bits_per_byte for row in summary
+    }
+    rows = difference_rows(comparison.labels, comparison.reference, loss)
     if rows:
         path = out / f"{prefix}differences.png"
         save(forest_figure(rows, comparison.reference, comparison.name), path)
         drawn.append(
             (path, "Paired differences on the test split: a dot a seed, the mean, its interval.")
         )
+    drawn += _reported_figures(comparison, out, prefix, reported)
     return drawn + _run_figures(study, comparison, out, prefix)
 
 
@@ -77,28 +90,63 @@ def _curve(rows: Sequence[CurveRow], label: str, seed: int) -> Curve:
     )
 
 
-def _forest_rows(comparison: Comparison, summary: Sequence[SummaryRow]) -> list[ForestRow]:
-    # A diverged run's loss measures nothing, however finite it is.
-    loss = {
-        (row.agent, row.seed): math.nan if row.diverged else row.bits_per_byte for row in summary
-    }
+def difference_rows(
+    arms: Sequence[str], reference: str, values: Mapping[tuple[str, int], float]
+) -> list[ForestRow]:
+    """Return the paired differences to `reference` of all arms that share a seed with it.
+
+    Args:
+        arms: labels, in order; the reference's is left out.
+        reference: its label.
+        values: the quantity by (label, seed); NaN measures nothing.
+    """
     rows = []
-    for label in comparison.labels:
-        shared = [
-            seed
-            for seed in comparison.seeds
-            if (label, seed) in loss and (comparison.reference, seed) in loss
-        ]
-        if label == comparison.reference or not shared:
+    for label in arms:
+        shared = sorted(
+            seed for arm, seed in values if arm == label and (reference, seed) in values
+        )
+        if label == reference or not shared:
             continue
         differences = paired_differences(
-            [loss[label, seed] for seed in shared],
-            [loss[comparison.reference, seed] for seed in shared],
+            [values[label, seed] for seed in shared],
+            [values[reference, seed] for seed in shared],
         )
         interval = mean_interval(differences)
         note = f"{interval.n} of {len(shared)} seeds" if interval.n < len(shared) else ""
         rows.append(ForestRow(label, differences, interval.mean, interval.low, interval.high, note))
     return rows
+
+
+def _reported_figures(
+    comparison: Comparison, out: Path, prefix: str, reported: Sequence[ReportedRow]
+) -> list[tuple[Path, str]]:
+    """Draw the balance of fields and the differences of their sum, where they were reported."""
+    values = {
+        name: {(row.agent, row.seed): row.value for row in reported if row.quantity == name}
+        for name in (*BALANCE, OVERALL)
+    }
+    if not all(values.values()):
+        return []
+    points = []
+    for label in comparison.labels:
+        source, target = (
+            mean_interval([value for (arm, _), value in values[name].items() if arm == label])
+            for name in BALANCE
+        )
+        if source.n and target.n:
+            halves = ((found.high - found.low) / 2 for found in (source, target))
+            points.append(BalancePoint(label, source.mean, target.mean, *halves))
+    path = out / f"{prefix}balance.png"
+    save(balance_figure(points, comparison.reference, comparison.name), path)
+    drawn = [(path, "What was gained of the target against what was kept of the source.")]
+    rows = difference_rows(comparison.labels, comparison.reference, values[OVERALL])
+    if rows:
+        path = out / f"{prefix}overall.png"
+        quantity = "overall feedback (nats a token)"
+        figure = forest_figure(rows, comparison.reference, comparison.name, quantity, True)
+        save(figure, path)
+        drawn.append((path, "Paired differences of the sum of both fields' feedback."))
+    return drawn
 
 
 def _run_figures(

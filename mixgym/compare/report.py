@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mixgym.compare.plan import Comparison, Study
 from mixgym.compare.provenance import git_revision, library_versions
+from mixgym.compare.reported import ReportedRow, reported_html
 from mixgym.compare.request import AgentSpec
 from mixgym.compare.summary import SummaryRow
 from mixgym.compare.table import arms, html_table
@@ -73,11 +74,12 @@ def write_report(
     out: Path,
     summary: Sequence[SummaryRow],
     figures: Mapping[str, Sequence[tuple[Path, str]]],
+    reported: Sequence[ReportedRow] = (),
 ) -> Path:
     """Write OUT/report.html from rows and drawn figures; nothing in it is loaded from elsewhere."""
     page_title = html.escape(study.name or "mixgym comparison")
     sections = "".join(
-        _section(comparison, summary, figures.get(comparison.name, ()))
+        _section(comparison, summary, figures.get(comparison.name, ()), reported)
         for comparison in study.comparisons
     )
     versions = {**library_versions(), "mixgym (runs)": study.version}
@@ -110,7 +112,10 @@ def write_report(
 
 
 def _section(
-    comparison: Comparison, summary: Sequence[SummaryRow], figures: Sequence[tuple[Path, str]]
+    comparison: Comparison,
+    summary: Sequence[SummaryRow],
+    figures: Sequence[tuple[Path, str]],
+    reported: Sequence[ReportedRow],
 ) -> str:
     table = arms(comparison, summary)
     pictures = "".join(
@@ -130,6 +135,7 @@ def _section(
         f"agents, seeds {html.escape(', '.join(map(str, comparison.seeds)))}; corpus "
         f"<code>{html.escape(comparison.corpus_hash[:12])}</code>.</p>"
         + (html_table(comparison, table) if table else "<p>No run has finished.</p>")
+        + reported_html(comparison, reported)
         + pictures
     )
 

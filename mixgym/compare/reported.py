@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from mixgym.compare.statistics import mean_interval, paired_differences
 from mixgym.files import read_json
 
 REPORTED = "reported.csv"
+
+#: Quantities of continual pretraining: the feedback of both fields, and their sum.
+BALANCE = ("feedback.source", "feedback.target")
+OVERALL = "overall"
 
 
 @dataclass(frozen=True)
@@ -89,19 +94,58 @@ def reported_cells(
 
 def reported_table(comparison: Comparison, rows: Sequence[ReportedRow]) -> Table | None:
     """A table of the quantities for a terminal: means, and differences under them; None if none."""
-    own = [row for row in rows if row.comparison == comparison.name]
-    names = quantities(own)
-    if not names:
+    found = _cells(comparison, rows)
+    if found is None:
         return None
+    names, arms = found
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left")
     table.add_column("agent", no_wrap=True)
     for name in names:
         table.add_column(escape(name), justify="right", no_wrap=True)
-    for label in comparison.labels:
-        if any(row.agent == label for row in own):
-            cells = (reported_cells(own, label, comparison.reference, name) for name in names)
-            texts = (f"{mean}\n[dim]{difference}[/dim]" for mean, difference in cells)
-            table.add_row(escape(label), *texts)
-    table.caption = f"Reported by the environment; under it minus {comparison.reference}'s, paired."
+    for label, cells in arms.items():
+        texts = (f"{mean}\n[dim]{difference}[/dim]" for mean, difference in cells)
+        table.add_row(escape(label), *texts)
+    table.caption = _caption(comparison)
     table.caption_justify = "left"
     return table
+
+
+def reported_html(comparison: Comparison, rows: Sequence[ReportedRow]) -> str:
+    """The same as HTML, classes only; empty if there is nothing."""
+    found = _cells(comparison, rows)
+    if found is None:
+        return ""
+    names, arms = found
+    head = "".join(f"<th scope='col'>{html.escape(name)}</th>" for name in ("agent", *names))
+    body = []
+    for label, cells in arms.items():
+        texts = "".join(
+            f"<td>{html.escape(mean)}<small>{html.escape(difference)}</small></td>"
+            for mean, difference in cells
+        )
+        kind = "reference" if label == comparison.reference else ""
+        body.append(f"<tr class='{kind}'><td>{html.escape(label)}</td>{texts}</tr>")
+    return (
+        f"<div class='scroll'><table><thead><tr>{head}</tr></thead>"
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+        f"<p class='caption'>{html.escape(_caption(comparison))}</p>"
+    )
+
+
+def _caption(comparison: Comparison) -> str:
+    return f"Reported by the environment; under it minus {comparison.reference}'s, paired."
+
+
+def _cells(
+    comparison: Comparison, rows: Sequence[ReportedRow]
+) -> tuple[list[str], dict[str, list[tuple[str, str]]]] | None:
+    own = [row for row in rows if row.comparison == comparison.name]
+    names = quantities(own)
+    if not names:
+        return None
+    present = {row.agent for row in own}
+    return names, {
+        label: [reported_cells(own, label, comparison.reference, name) for name in names]
+        for label in comparison.labels
+        if label in present
+    }

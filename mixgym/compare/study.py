@@ -200,7 +200,7 @@ def _execute(
 def redraw(out: Path) -> StudyResult:
     """Write summary.csv, curves.csv, figures and report.html anew from what `out` holds.
 
-    Without run folders (as in committed results) the two CSV files are read instead of written.
+    Without run folders (as in committed results) the CSV files are read instead of written.
     """
     from mixgym.compare.figures import draw_figures
     from mixgym.compare.report import write_report
@@ -210,13 +210,16 @@ def redraw(out: Path) -> StudyResult:
         summary, curves = collect(study, out)
         write_rows(out / SUMMARY, summary, SummaryRow)
         write_rows(out / CURVES, curves, CurveRow)
+        if reported := collect_reported(study, out):
+            write_rows(out / REPORTED, reported, ReportedRow)
     else:
         summary = read_rows(out / SUMMARY, SummaryRow)
         curves = read_rows(out / CURVES, CurveRow)
-    if reported := collect_reported(study, out):
-        write_rows(out / REPORTED, reported, ReportedRow)
-    figures = draw_figures(study, out, summary, curves)
-    return StudyResult(study, summary, curves, write_report(study, out, summary, figures))
+        path = out / REPORTED
+        reported = read_rows(path, ReportedRow) if path.exists() else []
+    figures = draw_figures(study, out, summary, curves, reported)
+    report = write_report(study, out, summary, figures, reported)
+    return StudyResult(study, summary, curves, report)
 
 
 def print_tables(result: StudyResult, console: Console) -> None:

@@ -27,8 +27,22 @@ class ForestRow:
     note: str = ""
 
 
-def forest_figure(rows: Sequence[ForestRow], reference: str, heading: str) -> Figure:
-    """Differences in bits a byte on the test split; left of zero is better than the reference."""
+def forest_figure(
+    rows: Sequence[ForestRow],
+    reference: str,
+    heading: str,
+    quantity: str = "test bits/byte",
+    more_is_better: bool = False,
+) -> Figure:
+    """Differences of a quantity, by default of bits a byte on the test split.
+
+    Args:
+        rows: the arms.
+        reference: the arm that was subtracted.
+        heading: the title.
+        quantity: the axis says "QUANTITY minus REFERENCE's".
+        more_is_better: whether the right of zero is better than the reference, and not the left.
+    """
     figure = new_figure(7.4, 0.42 * len(rows) + 1.35)
     axes = figure.subplots()
     colours = arm_colours([row.label for row in rows], reference)
@@ -62,11 +76,12 @@ def forest_figure(rows: Sequence[ForestRow], reference: str, heading: str) -> Fi
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.margins(x=0.08)
-    axes.set_xlabel(f"test bits/byte minus {reference}'s, same seed")
+    axes.set_xlabel(f"{quantity} minus {reference}'s, same seed")
     title(axes, heading, pad=16.0)
     left, right = axes.get_xlim()
     if left < 0 < right:
         place = axes.get_xaxis_transform()
-        for text, side in (("better  ", "right"), ("  worse", "left")):
+        left_text, right_text = ("worse", "better") if more_is_better else ("better", "worse")
+        for text, side in ((f"{left_text}  ", "right"), (f"  {right_text}", "left")):
             axes.text(0, 1, text, transform=place, ha=side, va="bottom", fontsize=8, color=FAINT)
     return figure

@@ -12,12 +12,14 @@ import pytest
 from rich.console import Console
 from small_study import quiet
 
+from mixgym.compare.figures import difference_rows, draw_figures
 from mixgym.compare.plan import Comparison, Study
 from mixgym.compare.reported import (
     ReportedRow,
     collect_reported,
     quantities,
     reported_cells,
+    reported_html,
     reported_table,
 )
 from mixgym.compare.request import parse_agent
@@ -82,6 +84,31 @@ def test_the_table_shows_every_arm(tmp_path: Path) -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "feedback.target" in shown and "+0.1875" in shown and "probes" not in shown
     assert reported_table(study.comparisons[0], []) is None
+
+
+def test_the_page_and_the_figures_show_it(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    rows = collect_reported(study, tmp_path)
+    page = reported_html(study.comparisons[0], rows)
+    assert page.count("<tr class=") == 2 and "+0.1875" in page and "probes" not in page
+    assert reported_html(study.comparisons[0], []) == ""
+    (named,) = draw_figures(study, tmp_path / "half", [], [], rows).values()
+    assert named == []  # nothing says what the fields' sum is
+    rows += [
+        ReportedRow("NanoContinual-v0", arm, seed, "overall", float(seed))
+        for arm in ("natural", "uniform")
+        for seed in (0, 1)
+    ]
+    (tmp_path / "drawn").mkdir()
+    (named,) = draw_figures(study, tmp_path / "drawn", [], [], rows).values()
+    assert [path.name for path, _ in named] == ["balance.png", "overall.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path, _ in named)
+
+
+def test_differences_by_hand() -> None:
+    values = {("a", 0): 1.0, ("a", 1): 3.0, ("b", 0): 0.5, ("b", 1): math.nan, ("c", 7): 0.0}
+    (row,) = difference_rows(["a", "b", "c"], "a", values)
+    assert row.label == "b" and row.differences[0] == -0.5 and row.note == "1 of 2 seeds"
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from mixgym.plotting.balance import BalancePoint, balance_figure
 from mixgym.plotting.curves import curves_figure, mean_curve
 from mixgym.plotting.episode import EpisodeHistory, episode_frame
 from mixgym.plotting.forest import ForestRow, forest_figure
@@ -118,6 +119,9 @@ def test_comparison_figures_draw() -> None:
         losses_figure(domains, ["x", "y"], "a"),
         rivers_figure([("a", steps, mixtures)], ["x", "y"]),
         forest_figure([ForestRow("b", np.array([0.1]), 0.1, np.nan, np.nan)], "a", "title"),
+        balance_figure(
+            [BalancePoint("a", 0.0, 1.0), BalancePoint("b", -0.1, 1.1, 0.1, 0.2)], "a", "t"
+        ),
     ):
         assert pixels(figure).std() > 5
 
