@@ -59,16 +59,25 @@ def policy_figure(
 
     places = np.arange(len(shown))[::-1].astype(np.float64)
     dots.axvline(0.0, color=FAINT, linewidth=0.9)
-    for place, row in zip(places, responses[:_MOST_FEATURES], strict=True):
-        distinct = np.unique(np.round(row, 9))
+    told_apart = K <= len(ARMS)
+    for k, domain in enumerate(domains):
         dots.plot(
-            distinct, np.full(len(distinct), place), "o", color=ARMS[0], alpha=0.35, markersize=4
+            responses[: len(shown), k],
+            places,
+            "o",
+            color=ARMS[k] if told_apart else ARMS[0],
+            alpha=0.75 if told_apart else 0.3,
+            markersize=4.5 if told_apart else 3.5,
+            markeredgewidth=0,
+            label=domain if told_apart else None,
         )
-        dots.plot(row.mean(), place, "|", color=INK, markersize=11, markeredgewidth=1.6)
+    means = responses[: len(shown)].mean(axis=1)
+    dots.plot(means, places, "|", color=INK, markersize=11, markeredgewidth=1.6, label="mean")
     dots.set_yticks(places, list(shown))
     dots.set_ylim(-0.6, len(shown) - 0.4)
-    dots.set_xlabel("change of the domain's log-odds, feature one deviation higher")
+    dots.set_xlabel("change of log-odds, feature one deviation higher")
     dress(dots, grid=False)
     dots.tick_params(axis="y", length=0)
-    title(dots, "What moves a weight (dots: domains; bar: mean)", size=9.0)
+    dots.legend(frameon=False, fontsize=7.5, loc="best")
+    title(dots, "What moves a domain's weight")
     return figure
