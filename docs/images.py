@@ -3,6 +3,8 @@
 python docs/images.py run runs/mine/runs/MicroTarget-v0/related-to-target/seed-0 picture.png
 python docs/images.py arms runs/mine MicroTarget-v0 picture.png --reference uniform \\
     --arms sac-holistic sac-progress
+python docs/images.py reported runs/mine picture.png --quantity overall --reference natural \\
+    --arms cql naive
 python docs/images.py mixtures runs/mine MicroTarget-v0 picture.png --arms sac-progress
 """
 
@@ -12,13 +14,16 @@ import argparse
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from matplotlib.image import imsave
 
 from mixgym.compare.figures import difference_rows
+from mixgym.compare.reported import OVERALL, REPORTED, ReportedRow
 from mixgym.compare.runfolder import METRICS, read_metrics
+from mixgym.compare.summary import read_rows
 from mixgym.plotting.episode import episode_frame
 from mixgym.plotting.forest import ForestRow, forest_figure
 from mixgym.plotting.history import EpisodeHistory
@@ -68,6 +73,21 @@ def differences(out: Path, comparison: str, arms: list[str], reference: str) -> 
     return rows
 
 
+def reported(out: Path, quantity: str, arms: list[str], reference: str) -> list[ForestRow]:
+    """Return the arms' paired differences of what was reported, in every comparison of a suite."""
+    rows = read_rows(out / REPORTED, ReportedRow)
+    drawn = []
+    for name in dict.fromkeys(row.comparison for row in rows):
+        values = {
+            (row.agent, row.seed): row.value
+            for row in rows
+            if row.comparison == name and row.quantity == quantity
+        }
+        found = difference_rows(arms, reference, values)
+        drawn += [replace(row, label=f"{name}: {row.label}") for row in found]
+    return drawn
+
+
 def mixtures(
     out: Path, comparison: str, arms: list[str], seed: int
 ) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], tuple[str, ...]]:
@@ -94,6 +114,12 @@ def main() -> None:
     chosen.add_argument("picture", type=Path)
     chosen.add_argument("--reference", required=True)
     chosen.add_argument("--arms", nargs="+", required=True)
+    further = kinds.add_parser("reported", help="a reported quantity in all comparisons of a suite")
+    further.add_argument("out", type=Path)
+    further.add_argument("picture", type=Path)
+    further.add_argument("--quantity", default=OVERALL)
+    further.add_argument("--reference", required=True)
+    further.add_argument("--arms", nargs="+", required=True)
     rivers = kinds.add_parser("mixtures", help="what chosen arms trained on")
     rivers.add_argument("out", type=Path)
     rivers.add_argument("comparison")
@@ -107,6 +133,11 @@ def main() -> None:
     elif options.kind == "mixtures":
         drawn, names = mixtures(options.out, options.comparison, options.arms, options.seed)
         save(rivers_figure(drawn, names, f"seed {options.seed}"), options.picture)
+    elif options.kind == "reported":
+        rows = reported(options.out, options.quantity, options.arms, options.reference)
+        heading = f"{options.out.name}: {options.quantity}"
+        figure = forest_figure(rows, options.reference, heading, options.quantity, True)
+        save(figure, options.picture)
     else:
         rows = differences(options.out, options.comparison, options.arms, options.reference)
         save(forest_figure(rows, options.reference, options.comparison), options.picture)
