@@ -127,9 +127,9 @@ def _put(source: Path, root: Path, dataset_id: str) -> None:
 
 @contextmanager
 def _datasets_path(path: str | Path) -> Iterator[None]:
-    # Minari takes the place of its datasets from nowhere else.
+    # Minari takes the place of its datasets from nowhere else, and joins a relative one to itself.
     before = os.environ.get(_PATH)
-    os.environ[_PATH] = str(path)
+    os.environ[_PATH] = str(Path(path).absolute())
     try:
         yield
     finally:

@@ -234,6 +234,16 @@ def test_resuming_repairs_a_damaged_dataset(damage: str, copied: Path, collected
     assert ours.metadata == theirs.metadata
 
 
+def test_a_relative_folder_is_where_one_stands(
+    copied: Path, collected: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(copied / "datasets")
+    monkeypatch.chdir(copied.parent)
+    collect_here(BEHAVIOUR, 3, Path("out"), resume=True)
+    again, before = load_trajectories("out"), load_trajectories(collected)
+    assert again.metadata["digest"] == before.metadata["digest"]
+
+
 def test_a_refused_dataset_id_is_not_kept(copied: Path, tmp_path: Path) -> None:
     other = "mixgym/NanoPretrain/mixed-v0"
     with pytest.raises(MixgymError, match="another collection"):
