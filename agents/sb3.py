@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -328,7 +330,9 @@ class Sb3Agent(EpisodeLearner):
 
 def _require_library(name: str) -> None:
     try:
-        import stable_baselines3  # noqa: F401
+        # The legacy gym, which it imports where d3rlpy brought it, prints a banner.
+        with contextlib.redirect_stderr(io.StringIO()):
+            import stable_baselines3  # noqa: F401
     except ImportError as error:
         raise missing_extra("stable-baselines3", "sb3", f"agent {name!r}") from error
 
