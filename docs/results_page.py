@@ -38,6 +38,8 @@ def results_page() -> str:
             reference = comparison["reference"]
             name = comparison.get("name") or comparison["env"].rpartition("/")[2]
             own = [row for row in rows if row["comparison"] == name]
+            if not own:
+                continue
             lines += [f"## {path.parent.name}: {name}", ""]
             lines += results_table(own, reference)
             lines.append("")

@@ -32,7 +32,7 @@ def split_figure(
         labels: of the two kinds.
     """
     K = len(names)
-    figure = new_figure(6.6, 0.34 * K + 1.5)
+    figure = new_figure(6.6, 0.34 * K + 2.0)
     axes = figure.subplots()
     order = np.argsort(rising - falling, kind="stable")
     places = np.arange(K, dtype=np.float64)
@@ -54,6 +54,6 @@ def split_figure(
     axes.set_xlabel("mean weight in the mixture")
     dress(axes, grid=False)
     axes.tick_params(axis="y", length=0)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.legend(frameon=False, fontsize=8, loc="outside lower center")
     title(axes, heading)
     return figure
