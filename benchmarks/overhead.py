@@ -237,6 +237,8 @@ def episode(env_id: str) -> dict[str, Any]:
     }
 
 
+CONTINUAL = {"continual": "mixgym/MicroContinual-v0", "continual52": "mixgym/MicroContinual52-v0"}
+
 #: part and figure -> (limit, whether it is a lower bound), as the project promises them.
 LIMITS: dict[tuple[str, str, str], tuple[float, bool]] = {
     ("import", "mixgym", "median_s"): (0.3, False),
@@ -306,7 +308,7 @@ def main() -> None:
     if "processes" in options.parts:
         add("processes", "nano", processes(ENVIRONMENTS["nano"], 3))
     if "episode" in options.parts:
-        for name, env_id in ENVIRONMENTS.items():
+        for name, env_id in {**ENVIRONMENTS, **CONTINUAL}.items():
             add("episode", name, episode(env_id))
     if "alignment" in options.parts:
         plain = alignment(None, options.rounds)

@@ -13,17 +13,16 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from matplotlib.image import imsave
 
-from mixgym.compare.figures import difference_rows
+from mixgym.compare.figures import difference_rows, final_losses
 from mixgym.compare.reported import OVERALL, REPORTED, ReportedRow
 from mixgym.compare.runfolder import METRICS, read_metrics
-from mixgym.compare.summary import read_rows
+from mixgym.compare.summary import SUMMARY, SummaryRow, read_rows
 from mixgym.plotting.episode import episode_frame
 from mixgym.plotting.forest import ForestRow, forest_figure
 from mixgym.plotting.history import EpisodeHistory
@@ -59,14 +58,8 @@ def differences(out: Path, comparison: str, arms: list[str], reference: str) -> 
     Raises:
         ValueError: an arm has no seed in common with the reference.
     """
-    with (out / "summary.csv").open() as file:
-        loss = {
-            (row["agent"], int(row["seed"])): math.nan
-            if row["diverged"] == "True"
-            else float(row["bits_per_byte"])
-            for row in csv.DictReader(file)
-            if row["comparison"] == comparison
-        }
+    summary = read_rows(out / SUMMARY, SummaryRow)
+    loss = final_losses([row for row in summary if row.comparison == comparison])
     rows = difference_rows(arms, reference, loss)
     if missing := set(arms) - {row.label for row in rows} - {reference}:
         raise ValueError(f"{sorted(missing)} and {reference!r} share no seed in {out}")

@@ -67,11 +67,7 @@ def _figures(
         drawn.append(
             (path, "Validation objective while training: thick lines are means over the seeds.")
         )
-    # A diverged run's loss measures nothing, however finite it is.
-    loss = {
-        (row.agent, row.seed): math.nan if row.diverged else row.bits_per_byte for row in summary
-    }
-    rows = difference_rows(comparison.labels, comparison.reference, loss)
+    rows = difference_rows(comparison.labels, comparison.reference, final_losses(summary))
     if rows:
         path = out / f"{prefix}differences.png"
         save(forest_figure(rows, comparison.reference, comparison.name), path)
@@ -88,6 +84,16 @@ def _curve(rows: Sequence[CurveRow], label: str, seed: int) -> Curve:
         np.array([row.step for row in own], dtype=np.float64),
         np.array([row.objective_validation_loss for row in own]),
     )
+
+
+def final_losses(summary: Sequence[SummaryRow]) -> dict[tuple[str, int], float]:
+    """Return test bits per byte by (label, seed) of one comparison's rows.
+
+    NaN for a diverged run: its loss measures nothing, however finite it is.
+    """
+    return {
+        (row.agent, row.seed): math.nan if row.diverged else row.bits_per_byte for row in summary
+    }
 
 
 def difference_rows(

@@ -59,7 +59,7 @@ def policy_figure(
 
     places = np.arange(len(shown))[::-1].astype(np.float64)
     dots.axvline(0.0, color=FAINT, linewidth=0.9)
-    told_apart = K <= len(ARMS)
+    told_apart = len(ARMS) >= K
     for k, domain in enumerate(domains):
         dots.plot(
             responses[: len(shown), k],

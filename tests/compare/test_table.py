@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mixgym.compare.figures import _forest_rows
+from mixgym.compare.figures import difference_rows, final_losses
 from mixgym.compare.plan import Comparison
 from mixgym.compare.request import AgentSpec
 from mixgym.compare.summary import CurveRow, SummaryRow, read_rows, write_rows
@@ -90,7 +90,7 @@ def test_a_diverged_seed_neither_spoils_means_nor_hides() -> None:
     assert row[0][1] == "3 seeds, 1 diverged"
     assert all("2 of 3 seeds" in row[i] for i in (1, 2, 3, 4)) and "1 of 3 seeds" in row[5]
     assert reference.loss.n == 3 and not any("of" in x for cell in cells(reference) for x in cell)
-    forest = _forest_rows(COMPARISON, spoilt)[0]
+    forest = difference_rows(COMPARISON.labels, COMPARISON.reference, final_losses(spoilt))[0]
     assert forest.mean == pytest.approx(-0.1) and forest.note == "2 of 3 seeds"
 
 
