@@ -31,6 +31,7 @@ import csv
 import tempfile
 import threading
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -177,8 +178,9 @@ def _measure(
     while any(thread.is_alive() for thread in threads):
         for thread in threads:
             thread.join(1.0)
-        if sum(thread.is_alive() for thread in threads) == 1 and len(ours.seconds) < steps:
-            raise SystemExit("a Trainer failed; see above")
+        for thread, turn in zip(threads, (ours, plain), strict=True):
+            if not thread.is_alive() and len(turn.seconds) < steps:
+                raise RuntimeError("a Trainer failed; see above")
     cpu = sum(ours.processor[steps_per_decision:]) / sum(plain.processor[steps_per_decision:])
     return {**compare(ours.seconds, plain.seconds, steps_per_decision), "cpu_ratio": cpu}
 
@@ -230,9 +232,9 @@ def main() -> None:
             ratios = []
             for repeat in range(options.repeats):
                 # A process of its own: where things lie in memory is part of what varies.
-                with get_context("spawn").Pool(1) as pool:
+                with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                     size = (options.decisions, options.steps_per_decision)
-                    figures = pool.apply(measure, (model, agent, *size, repeat % 2 == 1))
+                    figures = pool.submit(measure, model, agent, *size, repeat % 2 == 1).result()
                 rows.append({"model": model, "agent": agent, "repeat": repeat, **figures})
                 ratios.append(figures["ratio"])
                 print(

@@ -45,7 +45,7 @@ class Linear:
         older, latest = np.split(rows, 2, axis=1)
         loss = [self.layout.split(part)[0][..., 1] for part in (older, latest)]
         feedback = self.layout.split(latest)[0][..., 2]
-        return LATEST * loss[1] + OLDER * loss[0] - PUSH * feedback
+        return (LATEST * loss[1] + OLDER * loss[0] - PUSH * feedback).astype(np.float32)
 
 
 def logged(decisions: int = 6, number: int = 3) -> Trajectories:
