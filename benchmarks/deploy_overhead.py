@@ -10,9 +10,8 @@ between the ends of two steps: fetching the batch, forward, backward, optimiser,
 the end of a decision, the agent. Validation losses, which an agent may ask for on top, are on the
 ledger's account `reward` and left out.
 
-Where the two happen to lie in memory moves the ratio by some per cent from one process to the next,
-so that every figure is the mean over fresh processes (`--repeats`), of which every other one lets
-the plain Trainer go first.
+The Trainer that begins is slower by some per cent, and processes differ, so that every figure is
+the mean over fresh processes (`--repeats`), of which every other one lets the plain Trainer begin.
 
 Columns of the CSV, a row for each model, agent and repeat:
   ms_per_step, plain_ms_per_step   mean milliseconds of a step
@@ -41,16 +40,9 @@ from typing import Any
 LIMIT = 1.01
 OUT = Path(__file__).parent / "results" / "deploy"
 FIELDS = (
-    *(
-        "model",
-        "agent",
-        "repeat",
-        "steps",
-        "steps_per_decision",
-        "ms_per_step",
-        "plain_ms_per_step",
-    ),
-    *("ratio", "median_ratio", "lower_quartile", "upper_quartile", "cpu_ratio"),
+    *("model", "agent", "repeat", "steps", "steps_per_decision"),
+    *("ms_per_step", "plain_ms_per_step", "ratio", "median_ratio"),
+    *("lower_quartile", "upper_quartile", "cpu_ratio"),
 )
 
 
@@ -231,7 +223,6 @@ def main() -> None:
         for agent in options.agents:
             ratios = []
             for repeat in range(options.repeats):
-                # A process of its own: where things lie in memory is part of what varies.
                 with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                     size = (options.decisions, options.steps_per_decision)
                     figures = pool.submit(measure, model, agent, *size, repeat % 2 == 1).result()

@@ -67,9 +67,14 @@ def differences(out: Path, comparison: str, arms: list[str], reference: str) -> 
 
 
 def reported(out: Path, quantity: str, arms: list[str], reference: str) -> list[ForestRow]:
-    """Return the arms' paired differences of what was reported, in every comparison of a suite."""
+    """Return the arms' paired differences of what was reported, in every comparison of a suite.
+
+    Raises:
+        ValueError: an arm shares no seed with the reference in any comparison.
+    """
     rows = read_rows(out / REPORTED, ReportedRow)
-    drawn = []
+    drawn: list[ForestRow] = []
+    missing = set(arms) - {reference}
     for name in dict.fromkeys(row.comparison for row in rows):
         values = {
             (row.agent, row.seed): row.value
@@ -77,7 +82,10 @@ def reported(out: Path, quantity: str, arms: list[str], reference: str) -> list[
             if row.comparison == name and row.quantity == quantity
         }
         found = difference_rows(arms, reference, values)
+        missing -= {row.label for row in found}
         drawn += [replace(row, label=f"{name}: {row.label}") for row in found]
+    if missing:
+        raise ValueError(f"no {quantity} of {sorted(missing)} beside {reference!r}'s in {out}")
     return drawn
 
 

@@ -37,15 +37,19 @@ class ReportedRow:
 
 
 def collect_reported(study: Study, out: Path) -> list[ReportedRow]:
-    """Gather what the finished runs under `out` reported; of most environments nothing."""
+    """Gather what the finished runs under `out` reported; of most environments nothing.
+
+    NaN for a diverged run: what its weights measure means nothing, however finite it is.
+    """
     rows = []
     for comparison, request in study.requests():
         label, seed = request.agent.label, request.seed
         path = out / study.run_directory(comparison, label, seed) / RESULT
         if path.exists():
-            report = read_json(path).get("report", {})
-            for quantity, value in _numbers(report):
-                rows.append(ReportedRow(comparison.name, label, seed, quantity, value))
+            result = read_json(path)
+            for quantity, value in _numbers(result.get("report", {})):
+                known = math.nan if result.get("diverged") else value
+                rows.append(ReportedRow(comparison.name, label, seed, quantity, known))
     return rows
 
 

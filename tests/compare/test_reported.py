@@ -76,6 +76,15 @@ def test_cells_by_hand(tmp_path: Path) -> None:
     assert reported_cells(nothing, "a", "b", "x") == ("n/a", "-")
 
 
+def test_a_diverged_run_is_no_part_of_means(tmp_path: Path) -> None:
+    study = study_of(tmp_path)
+    (path,) = tmp_path.rglob("uniform/seed-1/result.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "diverged": True}))
+    rows = collect_reported(study, tmp_path)
+    assert all(math.isnan(row.value) for row in rows if (row.agent, row.seed) == ("uniform", 1))
+    assert reported_cells(rows, "uniform", "natural", "retention") == ("-0.1250", "-")
+
+
 def test_the_table_shows_every_arm(tmp_path: Path) -> None:
     study = study_of(tmp_path)
     rows = collect_reported(study, tmp_path)

@@ -129,11 +129,15 @@ def test_the_figure_shows_many_domains_and_few() -> None:
     for K in (2, 52):
         names = [f"domain_{k}" for k in range(K)]
         features = [f"feature_{i}" for i in range(20)]
-        drawn = [
-            pixels(
-                policy_figure(names, ratios, features, rng.normal(size=(20, K)), "weights")
-            ).astype(int)
-            for ratios in (rng.normal(size=(9, K)), np.zeros((9, K)))
-        ]
-        assert drawn[0].shape[1] == 1440
-        assert np.abs(drawn[0] - drawn[1]).sum() > 0 or drawn[0].shape != drawn[1].shape
+        ratios, responses = rng.normal(size=(9, K)), rng.normal(size=(20, K))
+        first, flat, still = (
+            pixels(policy_figure(names, a, features, b, "weights")).astype(int)
+            for a, b in (
+                (ratios, responses),
+                (ratios.clip(-1e-3, 1e-3), responses),
+                (ratios, responses * 0),
+            )
+        )
+        assert first.shape == flat.shape and first.shape[1] == 1440
+        half = first.shape[1] // 2  # heat map on the left, responses on the right
+        assert (first != flat)[:, :half].any() and (first != still)[:, half:].any()
