@@ -63,6 +63,32 @@ class GroupDro:
         return self.weights.copy()
 
 
+class ExcessWeights:
+    """The weights c_i = w_i / sampling_i of a step of the proxy, which `dro` updates on its losses.
+
+    Args:
+        dro: holds and moves w.
+        reference: the trained reference model's run; it pays for its losses.
+        sampling: (K,) mixture the proxy's sequences are drawn by.
+    """
+
+    def __init__(self, dro: GroupDro, reference: TrainingRun, sampling: Mixture) -> None:
+        self.dro, self.reference, self.sampling = dro, reference, sampling
+
+    def prepare(self, batch: Batch) -> None:
+        """Measure the reference model; within the proxy's step, whose seconds include it."""
+        from mixgym.lm.evaluation import token_losses
+
+        run = self.reference
+        self._expected = token_losses(run.model, batch.tokens, run.autocast())
+        tokens = self._expected.numel()
+        run.ledger.charge("evaluation", tokens=tokens, flops=2.0 * run.n_parameters * tokens)
+
+    def __call__(self, batch: Batch, losses: torch.Tensor) -> NDArray[np.float64]:
+        excess = (losses - self._expected).double().cpu().numpy()
+        return self.dro.update(excess, batch.domains) / self.sampling
+
+
 @dataclass(kw_only=True)
 class DoReMi(ProxySearch):
     """The average of Group DRO weights over a proxy's training, played as a fixed mixture.
@@ -124,23 +150,9 @@ class DoReMi(ProxySearch):
 
     def dro_run(self, proxy: TrainingRun, reference: TrainingRun, sampling: Mixture) -> GroupDro:
         """Train `proxy` to its end against the trained `reference` and return the weights."""
-        from mixgym.lm.evaluation import token_losses
-
         dro = GroupDro(proxy.corpus.K, self.eta, self.smoothing)
         reference.model.eval()
-
-        def weights(batch: Batch, losses: torch.Tensor) -> NDArray[np.float64]:
-            # Within the proxy's step, whose seconds include it.
-            expected = token_losses(reference.model, batch.tokens, reference.autocast())
-            reference.ledger.charge(
-                "evaluation",
-                tokens=expected.numel(),
-                flops=2.0 * reference.n_parameters * expected.numel(),
-            )
-            excess = (losses - expected).double().cpu().numpy()
-            return dro.update(excess, batch.domains) / sampling
-
-        train(proxy, sampling, loss_weights=weights)
+        train(proxy, sampling, loss_weights=ExcessWeights(dro, reference, sampling))
         return dro
 
 

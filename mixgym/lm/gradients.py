@@ -110,6 +110,7 @@ class DomainGradients:
             for _, m in self.modules
         ]
         self._square_sums = torch.zeros(K, dtype=torch.float64)
+        self._memory: dict[tuple[Any, ...], torch.Tensor] = {}
 
     @property
     def weights(self) -> list[torch.nn.Parameter]:
@@ -155,16 +156,21 @@ class DomainGradients:
         self, index: int, batch: Capture, module: torch.nn.Module, args: Any, output: torch.Tensor
     ) -> None:
         if output.requires_grad:
-            inputs = args[0].detach()
-            output.register_hook(partial(self._add, index, batch, inputs))
+            output.register_hook(partial(self._add, index, batch, [args[0].detach()]))
 
     @torch.no_grad()
-    def _add(self, index: int, batch: Capture, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
+    def _add(
+        self, index: int, batch: Capture, held: list[torch.Tensor], outputs: torch.Tensor
+    ) -> None:
+        # Let go of here: the rest of the backward pass reuses the inputs' memory.
+        inputs = held.pop()
         number = len(batch.domains)
         delta = outputs.reshape(number, -1, outputs.shape[-1])
         # The layer itself computed with inputs of this type; products are summed in float32.
         x = inputs.reshape(number, -1, inputs.shape[-1]).to(delta.dtype)
-        delta = delta * torch.from_numpy(1.0 / batch.shares).to(delta)[:, None, None]
+        delta = torch.mul(
+            delta, _inverse(batch.shares, delta), out=self._scratch("delta", delta.shape, delta)
+        )
         transposed = not isinstance(self.modules[index][1], torch.nn.Linear)
         left, right = (x, delta) if transposed else (delta, x)
         single = "variance" in self.settings.kinds
@@ -185,10 +191,14 @@ class DomainGradients:
         total = self._sums[index].flatten(1)
         # (K, B), one where a sequence belongs to a domain; unlike an indexed addition, a product
         # sums in one order on every device.
-        members = torch.from_numpy(np.arange(self.K)[:, None] == domains).to(total)
-        for part in torch.arange(len(domains)).split(max(1, _CHUNK // total.shape[1])):
-            rows = slice(int(part[0]), int(part[-1]) + 1)
-            own = torch.bmm(left[rows].transpose(1, 2), right[rows]).flatten(1).float()
+        members = np.equal(np.arange(self.K)[:, None], domains).astype(np.float32)
+        members = torch.from_numpy(members).to(total)
+        number = max(1, _CHUNK // total.shape[1])
+        for first in range(0, len(domains), number):
+            rows = slice(first, first + number)
+            a, b = left[rows].transpose(1, 2), right[rows]
+            own = self._scratch("own", (len(a), a.shape[1], b.shape[2]), a)
+            own = torch.bmm(a, b, out=own).flatten(1).float()
             total.addmm_(members[:, rows], own)
             if single:
                 squares = torch.linalg.vector_norm(own, dim=1).square()
@@ -205,6 +215,13 @@ class DomainGradients:
             if len(a):
                 a, b = a.flatten(0, 1).T, b.flatten(0, 1)
                 total.addmm_(a, b) if a.dtype == total.dtype else total.add_(a @ b)
+
+    def _scratch(self, use: str, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+        """Return memory that is the same at every step: fresh pages cost more than the products."""
+        key = (use, *shape, like.dtype)
+        if key not in self._memory:
+            self._memory[key] = like.new_empty(tuple(shape))
+        return self._memory[key]
 
     @property
     def sums(self) -> list[torch.Tensor]:
@@ -316,6 +333,13 @@ def gradient_signals(run: TrainingRun, gradients: DomainGradients | None) -> dic
             name: value if isinstance(value, float) else value.astype(np.float32)
             for name, value in values.items()
         }
+
+
+def _inverse(shares: NDArray[np.float64], like: torch.Tensor) -> torch.Tensor | float:
+    """Return 1 / shares, to multiply (B, ...) tensors by."""
+    if (shares == shares[0]).all():
+        return float(1.0 / shares[0])
+    return torch.from_numpy(1.0 / shares).to(like)[:, None, None]
 
 
 def _weight(module: torch.nn.Module) -> torch.nn.Parameter:

@@ -11,8 +11,18 @@ from numpy.typing import ArrayLike, NDArray
 from mixgym.lm.stream import Batch
 
 #: From a step's batch and its (B, context) token losses (nats per token, detached) to the (K,)
-#: weights of the domains' losses in that very step.
+#: weights of the domains' losses in that very step. See also `prepare`.
 Reweighting = Callable[[Batch, torch.Tensor], ArrayLike]
+
+
+def prepare(loss_weights: ArrayLike | Reweighting | None, batch: Batch) -> None:
+    """Tell a reweighting that has a method `prepare(batch)` of a step that is about to begin.
+
+    Another model's losses belong here: before the run's own forward pass, whose memory they would
+    otherwise be in the way of.
+    """
+    if (method := getattr(loss_weights, "prepare", None)) is not None:
+        method(batch)
 
 
 def loss_shares(

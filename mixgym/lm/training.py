@@ -18,11 +18,11 @@ from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm import checkpoint, state
 from mixgym.lm.evaluation import EvaluationWindows, domain_losses, evaluating
-from mixgym.lm.gradients import DomainGradients, gradient_signals
+from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
 from mixgym.lm.models import ModelSpec, build_model, empty_model, model_config, signal_layers
 from mixgym.lm.optimiser import build_optimiser
 from mixgym.lm.precision import resolve_precision
-from mixgym.lm.reweighting import Reweighting, loss_shares
+from mixgym.lm.reweighting import Reweighting, loss_shares, prepare
 from mixgym.lm.settings import PRESETS, GradientSettings, Settings
 from mixgym.lm.stream import Batch, MixtureStream
 from mixgym.lm.text import text_signals
@@ -106,7 +106,8 @@ class TrainingRun:
         self.refresh_norms()
 
     def _prepare(self) -> None:
-        self.n_parameters = sum(p.numel() for p in self.model.parameters())
+        self._parameters = list(self.model.parameters())
+        self.n_parameters = sum(p.numel() for p in self._parameters)
         self.optimiser = build_optimiser(self.model, self.settings)
         self.precision = resolve_precision(self.settings, self.model.config)
         self._layers = signal_layers(self.model, self.settings.layers)
@@ -139,8 +140,9 @@ class TrainingRun:
             steps: at least 1; a run may go past its budget only by an explicit call, and then
                 raises.
             loss_weights: (K,) positive weights w of the domains' losses, or a function that gives
-                them at every step: the loss is then sum_b w_d(b) l_b / sum_b w_d(b) over a step's
-                sequences b instead of their plain mean. Losses in the signals stay unweighted.
+                them at every step (`lm.reweighting.Reweighting`): the loss is then
+                sum_b w_d(b) l_b / sum_b w_d(b) over a step's sequences b instead of their plain
+                mean. Losses in the signals stay unweighted.
 
         Raises:
             ValueError: an invalid mixture, weights or number of steps, or more than the budget
@@ -202,27 +204,43 @@ class TrainingRun:
         gradients = self._gradients
         if gradients is not None and not gradients.due(self.step):
             gradients = None
+        prepare(loss_weights, batch)
         with gradients.capture(batch.domains) if gradients else nullcontext() as capture:
-            with self.autocast():
-                logits = self.model(input_ids=windows[:, :-1], use_cache=False).logits
-            log_p = functional.log_softmax(logits.float().flatten(0, 1), dim=-1)
-            targets = windows[:, 1:].flatten()
-            # Read off apart from the graph: the backward pass of a plain mean is the cheaper one.
-            loss = -log_p.detach().gather(1, targets[:, None]).view(len(windows), -1)
-            if loss_weights is None:
-                total = functional.nll_loss(log_p, targets)
-            else:
-                shares = loss_shares(batch, loss, loss_weights)
-                losses = functional.nll_loss(log_p, targets, reduction="none").view_as(loss)
-                total = (losses.mean(dim=1) * torch.from_numpy(shares).to(losses)).sum()
-                if capture is not None:
-                    capture.shares = shares
+            total, loss = self._losses(batch, windows, loss_weights, capture)
             total.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        torch.nn.utils.clip_grad_norm_(self._parameters, self.settings.clip)
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         self.step += 1
         return loss.mean(dim=1)
+
+    def _losses(
+        self,
+        batch: Batch,
+        windows: torch.Tensor,
+        loss_weights: ArrayLike | Reweighting | None,
+        capture: Capture | None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss to differentiate and the (B, context) losses of the tokens, detached.
+
+        Logits and probabilities are referred to by nothing but the graph once this returns, so
+        that the backward pass reuses their memory while it is in the processor's cache.
+        """
+        with self.autocast():
+            logits = self.model(input_ids=windows[:, :-1], use_cache=False).logits
+        log_p = functional.log_softmax(logits.float().flatten(0, 1), dim=-1)
+        del logits
+        targets = windows[:, 1:].flatten()
+        # Read off apart from the graph: the backward pass of a plain mean is the cheaper one.
+        loss = -log_p.detach().gather(1, targets[:, None]).view(len(windows), -1)
+        if loss_weights is None:
+            return functional.nll_loss(log_p, targets), loss
+        shares = loss_shares(batch, loss, loss_weights)
+        losses = functional.nll_loss(log_p, targets, reduction="none").view_as(loss)
+        if capture is not None:
+            capture.shares = shares
+        return (losses.mean(dim=1) * torch.from_numpy(shares).to(losses)).sum(), loss
 
     def _record_losses(self, recorded: list[tuple[Batch, torch.Tensor]]) -> NDArray[np.float64]:
         # One device-to-host copy a decision, not one a step.

@@ -13,7 +13,7 @@ import torch
 
 import mixgym  # noqa: F401
 from agents.doge import Doge
-from agents.doremi import DoReMi, GroupDro
+from agents.doremi import DoReMi, ExcessWeights, GroupDro
 from mixgym.errors import CheckpointError, MixgymError
 
 SHORT: dict[str, Any] = {
@@ -115,16 +115,13 @@ def test_sampling_is_corrected_for(monkeypatch: pytest.MonkeyPatch) -> None:
     reference, proxy = agent.proxy(env.unwrapped, 0), agent.proxy(env.unwrapped, 0)
     given: list[np.ndarray] = []
     monkeypatch.setattr(GroupDro, "update", lambda self, excess, domains: np.array([0.2, 0.3, 0.5]))
-    original = proxy.advance
+    original = ExcessWeights.__call__
 
-    def advance(mixture: Any, steps: int, *, loss_weights: Any) -> Any:
-        def spy(batch: Any, losses: Any) -> np.ndarray:
-            given.append(loss_weights(batch, losses))
-            return given[-1]
+    def spy(self: ExcessWeights, batch: Any, losses: Any) -> np.ndarray:
+        given.append(original(self, batch, losses))
+        return given[-1]
 
-        return original(mixture, steps, loss_weights=spy)
-
-    monkeypatch.setattr(proxy, "advance", advance)
+    monkeypatch.setattr(ExcessWeights, "__call__", spy)
     agent.dro_run(proxy, reference, np.array([0.5, 0.25, 0.25]))
     np.testing.assert_allclose(given, np.tile([0.4, 1.2, 2.0], (2, 1)))
 

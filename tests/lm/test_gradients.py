@@ -402,6 +402,27 @@ def test_loss_weights_may_follow_the_batch(three_domains: Corpus) -> None:
     np.testing.assert_array_equal(a.last_loss, b.last_loss)
 
 
+def test_loss_weights_may_prepare_for_a_batch(three_domains: Corpus) -> None:
+    calls: list[str] = []
+
+    class Weights:
+        def prepare(self, batch: Any) -> None:
+            self.batch = batch
+            calls.append("prepare")
+
+        def __call__(self, batch: Any, token_losses: torch.Tensor) -> list[float]:
+            assert batch is self.batch
+            calls.append("weights")
+            return [3.0, 1.0, 1.0]
+
+    run, fixed = make(three_domains, None), make(three_domains, None)
+    run.model.register_forward_pre_hook(lambda *_: calls.append("forward"))
+    run.advance(UNIFORM, 2, loss_weights=Weights())
+    assert calls == ["prepare", "forward", "weights"] * 2
+    fixed.advance(UNIFORM, 2, loss_weights=[3.0, 1.0, 1.0])
+    assert torch.equal(parameters(fixed), parameters(run))
+
+
 @pytest.mark.parametrize("bad", [[1.0, 0.0, 1.0], [1.0, -1.0, 1.0], [1.0, np.nan, 1.0], [1.0]])
 def test_bad_loss_weights_are_refused(three_domains: Corpus, bad: Any) -> None:
     with pytest.raises(ValueError, match="loss_weights"):
