@@ -24,12 +24,14 @@ class BareBeside:
 
     Attributes:
         seconds: spent in the bare loop; set it to 0 to start over.
+        pairs: seconds of every step of the run, and of the bare step beside it.
     """
 
     def __init__(self, run: Any) -> None:
         from mixgym.lm.bare import BareLoop
 
         self.seconds = 0.0
+        self.pairs: list[tuple[float, float]] = []
         self._bare = BareLoop(run)
         self._number = 0
         self._step = run._optimiser_step
@@ -37,17 +39,19 @@ class BareBeside:
 
     def _both(self, batch: Any, *arguments: Any) -> Any:
         self._number += 1
-        if self._number % 2:
-            self._take(batch)
+        before = self._take(batch) if self._number % 2 else 0.0
+        start = time.perf_counter()
         result = self._step(batch, *arguments)
-        if not self._number % 2:
-            self._take(batch)
+        own = time.perf_counter() - start
+        self.pairs.append((own, before or self._take(batch)))
         return result
 
-    def _take(self, batch: Any) -> None:
+    def _take(self, batch: Any) -> float:
         start = time.perf_counter()
         self._bare.train([batch])
-        self.seconds += time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        self.seconds += seconds
+        return seconds
 
 
 def measure(
@@ -64,9 +68,13 @@ def measure(
         advance: takes one round of `steps` of its steps; returns seconds not to be counted.
         rounds: how many are measured, after `warm_up` others.
         steps: of a round.
+
+    Returns:
+        Medians over rounds; `step_ratio` over single steps, without what is done once a round, and
+        `round_ms`, what that takes.
     """
     beside = BareBeside(run)
-    ratios, inside, outside = [], [], []
+    ratios, inside, outside, apart_from_steps = [], [], [], []
     for index in range(warm_up + rounds):
         beside.seconds = 0.0
         start = time.perf_counter()
@@ -76,6 +84,8 @@ def measure(
             ratios.append(seconds / beside.seconds)
             inside.append(1000 * seconds / steps)
             outside.append(1000 * beside.seconds / steps)
+            own = sum(own for own, _ in beside.pairs[-steps:])
+            apart_from_steps.append(1000 * (seconds - own))
     low, middle, high = quantiles(ratios, n=4) if rounds > 1 else ratios * 3
     return {
         "ms_per_step": median(inside),
@@ -84,4 +94,6 @@ def measure(
         "lower_quartile": low,
         "upper_quartile": high,
         "rounds": rounds,
+        "step_ratio": median(own / bare for own, bare in beside.pairs[warm_up * steps :]),
+        "round_ms": median(apart_from_steps),
     }

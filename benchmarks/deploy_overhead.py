@@ -1,6 +1,7 @@
 """Overhead of mixgym.deploy: the Trainer with a MixtureController against the same Trainer without.
 
     python benchmarks/deploy_overhead.py                       # both presets, twenty minutes
+    python benchmarks/deploy_overhead.py --models nano --agents natural --repeats 12
     python benchmarks/deploy_overhead.py --models micro --agents ado 'temperature:{T: 3}'
 
 Two Trainers with equal models and arguments train in one process and take turns, step by step:
@@ -242,11 +243,23 @@ def main() -> None:
             verdict = "holds" if found.mean <= LIMIT else "MISSED"
             half = (found.high - found.low) / 2
             print(f"{verdict:7} {model} {agent}: {found.mean:.4f} ± {half:.4f} (<= {LIMIT:g})")
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "deploy_overhead.csv").open("w", newline="") as file:
+    write(options.out / "deploy_overhead.csv", rows)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the figures; those of models and agents that were not measured this time stay."""
+    measured = {(row["model"], row["agent"]) for row in rows}
+    if path.exists():
+        with path.open() as old:
+            kept = [r for r in csv.DictReader(old) if (r["model"], r["agent"]) not in measured]
+        rows = kept + rows
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".part")
+    with temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         writer.writerows(rows)
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,15 @@ import numpy as np
 from beside import STEPS_PER_ROUND, measure
 
 MICRO = "mixgym/MicroPretrain-v0"
+#: LM steps of a decision, as in the micro environments.
+STEPS_PER_DECISION = 40
 #: width, layers, heads, rounds, steps a round: GPT-NeoX from the micro preset to 100 M parameters.
 SIZES = (
     (64, 2, 4, 20, 20),
-    (128, 4, 4, 6, 10),
-    (256, 6, 8, 4, 5),
-    (512, 8, 8, 3, 2),
-    (1024, 8, 16, 3, 1),
+    (128, 4, 4, 8, 10),
+    (256, 6, 8, 6, 5),
+    (512, 8, 8, 6, 2),
+    (1024, 8, 16, 5, 1),
 )
 #: Environment arguments of the parts `alignment` and `memory`.
 ALIGNMENT = {"reward": {"progress": 1.0, "alignment": 1.0}}
@@ -63,6 +65,9 @@ def alignment(
         figures["gradient_MiB"] = size / 2**20
         figures["of_training_state"] = size / (16 * run.n_parameters)
     figures["parameters"] = run.n_parameters
+    # Rounds of large models are shorter than decisions, whose own work they would overstate.
+    once = figures["round_ms"] / figures["bare_ms_per_step"] / STEPS_PER_DECISION
+    figures["ratio_of_decisions"] = figures["step_ratio"] + once
     return figures
 
 
