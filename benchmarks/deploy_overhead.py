@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import os
 import tempfile
 import threading
@@ -40,6 +39,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
+
+from tables import replace_rows
 
 LIMIT = 1.01
 OUT = Path(__file__).parent / "results" / "deploy"
@@ -243,23 +244,7 @@ def main() -> None:
             verdict = "holds" if found.mean <= LIMIT else "MISSED"
             half = (found.high - found.low) / 2
             print(f"{verdict:7} {model} {agent}: {found.mean:.4f} ± {half:.4f} (<= {LIMIT:g})")
-    write(options.out / "deploy_overhead.csv", rows)
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the figures; those of models and agents that were not measured this time stay."""
-    measured = {(row["model"], row["agent"]) for row in rows}
-    if path.exists():
-        with path.open() as old:
-            kept = [r for r in csv.DictReader(old) if (r["model"], r["agent"]) not in measured]
-        rows = kept + rows
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".part")
-    with temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(path)
+    replace_rows(options.out / "deploy_overhead.csv", rows, ("model", "agent"), FIELDS)
 
 
 if __name__ == "__main__":

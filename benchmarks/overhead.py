@@ -25,7 +25,6 @@ Run it on an otherwise idle machine; every figure is a ratio within one run.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -38,10 +37,13 @@ from typing import Any
 
 from beside import ENVIRONMENTS, STEPS_PER_ROUND, measure
 from overhead_gradients import ALIGNMENT, SIZES, agent, alignment, doremi_proxy
+from tables import replace_rows
 
 from mixgym.lm.settings import gpt_neox
 
 OUT = Path(__file__).parent / "results" / "overhead"
+#: Figures measured again replace all those of the same part and subject.
+KEY = ("part", "subject")
 
 
 def steps(env_id: str, rounds: int, **arguments: Any) -> dict[str, Any]:
@@ -295,7 +297,7 @@ def main() -> None:
             rows.append({"part": part, "subject": subject, "figure": name, "value": value})
         rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()}
         print(f"{part:10} {subject:8} {json.dumps(rounded)}", flush=True)
-        write(options.out / "overhead.csv", rows)
+        replace_rows(options.out / "overhead.csv", rows, KEY, (*KEY, "figure", "value"))
 
     if "import" in options.parts:
         add("import", "mixgym", import_seconds())
@@ -325,22 +327,6 @@ def main() -> None:
             model = gpt_neox(width, layers, heads)
             add("sizes", f"d{width}-L{layers}", alignment(1, rounds, model, number))
     print("\n".join(verdicts(rows)))
-
-
-def write(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the figures; those of parts that were not measured this time stay."""
-    measured = {(row["part"], row["subject"]) for row in rows}
-    if file.exists():
-        with file.open() as old:
-            kept = [r for r in csv.DictReader(old) if (r["part"], r["subject"]) not in measured]
-        rows = kept + rows
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".part")
-    with temporary.open("w", newline="") as output:
-        writer = csv.DictWriter(output, ["part", "subject", "figure", "value"])
-        writer.writeheader()
-        writer.writerows(rows)
-    temporary.replace(file)
 
 
 if __name__ == "__main__":
