@@ -167,22 +167,24 @@ compare too. `benchmarks/presets.yml` has the candidates.
 """
 
 PRESETS_END = """
-One seed each, two candidates at a time on two cores and nothing else. Two measurements of all the byte
-candidates, on different days, order them differently within about 0.1.
+One seed each, two candidates at a time on two cores and nothing else. Two measurements of all the
+byte candidates, on different days, order them differently within about 0.1.
 
 What was chosen, and why:
 
-- **micro** is d64-L2-c64-b32: the best of the byte candidates at the end on one day, second by 0.05 to
-  d32-L2-c128-b16 on the other. On one CPU core a minute buys a few 1e12 operations, for which about 0.1 M parameters are the right size; the 0.86 M-parameter
-  model is far behind at every column, which is why `micro` is smaller than the "about 1 M" of the first
-  plan. Its learning rate is 0.003 rather than 0.008, which gives up a little speed for less noise
-  between seeds.
+- **micro** is d64-L2-c64-b32: the best of the byte candidates at the end on one day, second by
+  0.05 to d32-L2-c128-b16 on the other. On one CPU core a minute buys a few 1e12 operations, for
+  which about 0.1 M parameters are the right size; the 0.86 M-parameter model is far behind at
+  every column, which is why `micro` is smaller than the "about 1 M" of the first plan. Its
+  learning rate is 0.003 rather than 0.008, which gives up a little speed for less noise between
+  seeds.
 - **nano** is d32-L2 with a context of 64: nano's episodes end within seconds, where the best byte
-  candidates differ by less than the two days do, and its steps are the shortest.
-- **Bytes** stay the default although a trained BPE is the better language model for the time, by 0.6
-  bits a byte: a window of 64 of its tokens shows a model more text. With bytes there is no tokenizer to
-  choose, and an environment means the same on every corpus. For the lowest loss on your own text say
-  `tokenizer="bpe-1024"`; 4096 tokens are hardly better and take twice the time a step.
+  candidates differ by less than the two days do, and the smaller model takes the shorter steps.
+- **Bytes** stay the default although a trained BPE is the better language model for the time, by
+  0.6 bits a byte: a window of 64 of its tokens shows a model more text. With bytes there is no
+  tokenizer to choose, and an environment means the same on every corpus. For the lowest loss on
+  your own text say `tokenizer="bpe-1024"`; 4096 tokens are hardly better and take twice the time
+  a step.
 """
 
 
