@@ -168,7 +168,7 @@ compare too. `benchmarks/presets.yml` has the candidates.
 
 PRESETS_END = """
 One seed each, two candidates at a time on two cores and nothing else. Two measurements of all the
-byte candidates, on different days, order them differently within about 0.1.
+byte candidates, on different days, differ by 0.02 to 0.18 and order neighbours differently.
 
 What was chosen, and why:
 
