@@ -39,11 +39,11 @@ class BareBeside:
 
     def _both(self, batch: Any, *arguments: Any) -> Any:
         self._number += 1
-        before = self._take(batch) if self._number % 2 else 0.0
+        bare = self._take(batch) if self._number % 2 else None
         start = time.perf_counter()
         result = self._step(batch, *arguments)
         own = time.perf_counter() - start
-        self.pairs.append((own, before or self._take(batch)))
+        self.pairs.append((own, self._take(batch) if bare is None else bare))
         return result
 
     def _take(self, batch: Any) -> float:

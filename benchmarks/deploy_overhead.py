@@ -11,10 +11,10 @@ between the ends of two steps: fetching the batch, forward, backward, optimiser,
 the end of a decision, the agent. Validation losses, which an agent may ask for on top, are on the
 ledger's account `reward` and left out.
 
-Both threads allocate from one arena (MALLOC_ARENA_MAX=1, where the C library is glibc): with an
-arena each, whichever Trainer begins is four per cent slower. Processes differ all the same, so that
-every figure is the mean over fresh ones (`--repeats`), of which every other lets the plain Trainer
-begin.
+Whichever Trainer begins is slower by some per cent. Both threads allocate from one arena
+(MALLOC_ARENA_MAX=1, where the C library is glibc), under which less of that was seen, but it is not
+gone, and processes differ all the same: every figure is the mean over fresh processes (`--repeats`,
+an even number), of which every other lets the plain Trainer begin.
 
 Columns of the CSV, a row for each model, agent and repeat:
   ms_per_step, plain_ms_per_step   mean milliseconds of a step

@@ -167,19 +167,20 @@ compare too. `benchmarks/presets.yml` has the candidates.
 """
 
 PRESETS_END = """
-One seed each, two candidates at a time on two cores and nothing else. Two measurements of all the
-byte candidates, on different days, differ by 0.02 to 0.18 and order neighbours differently.
+One seed each, two candidates at a time on two cores and nothing else. An earlier measurement of the
+byte candidates, on a machine that did other work, was lower by 0.02 to 0.18 and ordered neighbours
+differently.
 
 What was chosen, and why:
 
-- **micro** is d64-L2-c64-b32: the best of the byte candidates at the end on one day, second by
-  0.05 to d32-L2-c128-b16 on the other. On one CPU core a minute buys a few 1e12 operations, for
+- **micro** is d64-L2-c64-b32: the best of the byte candidates in the earlier measurement, second
+  by 0.05 to d32-L2-c128-b16 here. On one CPU core a minute buys a few 1e12 operations, for
   which about 0.1 M parameters are the right size; the 0.86 M-parameter model is far behind at
   every column, which is why `micro` is smaller than the "about 1 M" of the first plan. Its
   learning rate is 0.003 rather than 0.008, which gives up a little speed for less noise between
   seeds.
 - **nano** is d32-L2 with a context of 64: nano's episodes end within seconds, where the best byte
-  candidates differ by less than the two days do, and the smaller model takes the shorter steps.
+  candidates differ by less than the two measurements do, and the smaller model takes the shorter steps.
 - **Bytes** stay the default although a trained BPE is the better language model for the time, by
   0.6 bits a byte: a window of 64 of its tokens shows a model more text. With bytes there is no
   tokenizer to choose, and an environment means the same on every corpus. For the lowest loss on
