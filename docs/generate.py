@@ -180,7 +180,8 @@ What was chosen, and why:
   learning rate is 0.003 rather than 0.008, which gives up a little speed for less noise between
   seeds.
 - **nano** is d32-L2 with a context of 64: nano's episodes end within seconds, where the best byte
-  candidates differ by less than the two measurements do, and the smaller model takes the shorter steps.
+  candidates differ by less than the two measurements do, and the smaller model takes the shorter
+  steps.
 - **Bytes** stay the default although a trained BPE is the better language model for the time, by
   0.6 bits a byte: a window of 64 of its tokens shows a model more text. With bytes there is no
   tokenizer to choose, and an environment means the same on every corpus. For the lowest loss on
