@@ -4,17 +4,15 @@
     python benchmarks/deploy_overhead.py --models nano --agents natural --repeats 12
     python benchmarks/deploy_overhead.py --models micro --agents ado 'temperature:{T: 3}'
 
-Two Trainers with equal models and arguments train in one process and take turns, step by step:
-load on a machine comes and goes within seconds, and hits both alike. The plain one reads its
-windows, drawn beforehand by the natural mixture, from a list. The time of a step is everything
-between the ends of two steps: fetching the batch, forward, backward, optimiser, callbacks and, at
-the end of a decision, the agent. Validation losses, which an agent may ask for on top, are on the
-ledger's account `reward` and left out.
-
-Whichever Trainer begins is slower by some per cent. Both threads allocate from one arena
-(MALLOC_ARENA_MAX=1, where the C library is glibc), under which less of that was seen, but it is not
-gone, and processes differ all the same: every figure is the mean over fresh processes (`--repeats`,
-an even number), of which every other lets the plain Trainer begin.
+Two Trainers of one model and one optimiser take turns in one process, step by step, in the order
+ours, plain, plain, ours: load on a machine comes and goes within seconds and hits both alike, and
+so do the addresses that the weights, the optimiser's state and the gradients have, by which equal
+models' steps differ by some per cent. The plain Trainer reads its windows, drawn beforehand by the
+natural mixture, from a list. The time of a step is everything between the ends of two steps of a
+Trainer: fetching the batch, forward, backward, optimiser, callbacks and, at the end of a decision,
+the agent. Validation losses, which an agent may ask for on top, are on the ledger's account
+`reward` and left out. Every figure is the mean over fresh processes (`--repeats`); in every other
+one the plain Trainer begins.
 
 Columns of the CSV, a row for each model, agent and repeat:
   ms_per_step, plain_ms_per_step   mean milliseconds of a step
@@ -28,7 +26,6 @@ Run it on an otherwise idle machine.
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import tempfile
 import threading
@@ -51,31 +48,49 @@ FIELDS = (
 )
 
 
-@dataclass
-class Turn:
-    """One of two threads' turns; `seconds`, and those of the processor, of every step it took."""
+class Turns:
+    """Whose step is next: A, B, B, A, and so on."""
 
-    mine: threading.Event = field(default_factory=threading.Event)
-    other: Turn | None = None
+    def __init__(self, steps: int, first: int) -> None:
+        self.order = [(first, 1 - first, 1 - first, first)[i % 4] for i in range(2 * steps)]
+        self.taken = 0
+        self.condition = threading.Condition()
+
+    def wait(self, who: int) -> None:
+        """Return when the next step is `who`'s."""
+        with self.condition:
+            self.condition.wait_for(lambda: self.order[self.taken] == who)
+
+    def done(self) -> None:
+        """Let whoever is next begin."""
+        with self.condition:
+            self.taken += 1
+            self.condition.notify_all()
+
+
+@dataclass
+class Clock:
+    """Seconds, and those of the processor, of every step that one of the threads took."""
+
+    turns: Turns
+    who: int
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
     started: tuple[float, float] = (0.0, 0.0)
 
     def begin(self) -> None:
         """Wait for this thread's turn."""
-        self.mine.wait()
-        self.mine.clear()
+        self.turns.wait(self.who)
         self.started = time.perf_counter(), time.thread_time()
 
     def end(self, apart: float = 0.0) -> None:
-        """Note the step, less the seconds `apart`, and let the other go."""
+        """Note the step, less the seconds `apart`."""
         self.seconds.append(time.perf_counter() - self.started[0] - apart)
         self.processor.append(time.thread_time() - self.started[1] - apart)
-        assert self.other is not None
-        self.other.mine.set()
+        self.turns.done()
 
 
-def turn_callback(turn: Turn, controller: Any) -> Any:
+def turn_callback(clock: Clock, controller: Any) -> Any:
     """Return a callback, to come last, that hands over at the end of every step."""
     from transformers import TrainerCallback
 
@@ -83,14 +98,14 @@ def turn_callback(turn: Turn, controller: Any) -> Any:
         paid = 0.0
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            turn.begin()
+            clock.begin()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             paid = controller.ledger.accounts["reward"].seconds if controller else 0.0
-            turn.end(paid - self.paid)
+            clock.end(paid - self.paid)
             self.paid = paid
             if state.global_step < state.max_steps:
-                turn.begin()
+                clock.begin()
 
     return TakeTurns()
 
@@ -145,6 +160,7 @@ def _measure(
         max_steps=steps,
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
+        lr_scheduler_type="constant",
         train_sampling_strategy="sequential",
         accelerator_config={"dispatch_batches": False},
         save_strategy="no",
@@ -157,26 +173,25 @@ def _measure(
     stream = MixtureStream(corpus, settings.batch_size, settings.context, 0)
     windows = np.concatenate([b.tokens for b in stream.batches(corpus.natural, steps)])
     controller = MixtureController(corpus, agent, steps_per_decision, context=settings.context)
-    ours, plain = Turn(), Turn()
-    ours.other, plain.other = plain, ours
+    turns = Turns(steps, int(plain_first))
+    ours, plain = Clock(turns, 0), Clock(turns, 1)
     given = controller.trainer_arguments(args)
     given["callbacks"].append(turn_callback(ours, controller))
     dataset: Any = Windows(torch.from_numpy(windows))
-    first, second = model, copy.deepcopy(model)
-    one, other = (second, first) if plain_first else (first, second)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
+    shared: Any = {"model": model, "optimizers": (optimiser, None)}
     trainers = [
-        Trainer(one, **given),
-        Trainer(other, args, train_dataset=dataset, callbacks=[turn_callback(plain, None)]),
+        Trainer(**shared, **given),
+        Trainer(**shared, args=args, train_dataset=dataset, callbacks=[turn_callback(plain, None)]),
     ]
     threads = [threading.Thread(target=trainer.train, daemon=True) for trainer in trainers]
     for thread in threads:
         thread.start()
-    (plain if plain_first else ours).mine.set()
     while any(thread.is_alive() for thread in threads):
         for thread in threads:
             thread.join(1.0)
-        for thread, turn in zip(threads, (ours, plain), strict=True):
-            if not thread.is_alive() and len(turn.seconds) < steps:
+        for thread, clock in zip(threads, (ours, plain), strict=True):
+            if not thread.is_alive() and len(clock.seconds) < steps:
                 raise RuntimeError("a Trainer failed; see above")
     cpu = sum(ours.processor[steps_per_decision:]) / sum(plain.processor[steps_per_decision:])
     return {**compare(ours.seconds, plain.seconds, steps_per_decision), "cpu_ratio": cpu}
