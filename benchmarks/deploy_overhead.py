@@ -4,21 +4,22 @@
     python benchmarks/deploy_overhead.py --models nano --agents natural --repeats 12
     python benchmarks/deploy_overhead.py --models micro --agents ado 'temperature:{T: 3}'
 
-Two Trainers of one model and one optimiser take turns in one process, step by step, in the order
-ours, plain, plain, ours: load on a machine comes and goes within seconds and hits both alike, and
-so do the addresses that the weights, the optimiser's state and the gradients have, by which equal
-models' steps differ by some per cent. The plain Trainer reads its windows, drawn beforehand by the
-natural mixture, from a list. The time of a step is everything between the ends of two steps of a
-Trainer: fetching the batch, forward, backward, optimiser, callbacks and, at the end of a decision,
-the agent. Validation losses, which an agent may ask for on top, are on the ledger's account
-`reward` and left out. Every figure is the mean over fresh processes (`--repeats`); in every other
-one the plain Trainer begins.
+Two Trainers of one model and one optimiser take turns in one thread, step by step, in the order
+ours, plain, plain, ours. Load on a machine comes and goes within seconds and hits both alike; so do
+the addresses of weights, gradients and a thread's own buffers, by which the steps of two equal
+models, or of one model in two threads, differ by several per cent for a process's whole life. What
+a step allocates lies elsewhere at every step. The plain Trainer reads its windows, drawn beforehand
+by the natural mixture, from a list. The time of a step is everything between the ends of two steps
+of a Trainer: fetching the batch, forward, backward, optimiser, callbacks and, at the end of a
+decision, the agent. Validation losses, which an agent may ask for on top, are on the ledger's
+account `reward` and left out. Every figure is the mean over fresh processes (`--repeats`), started
+as `mixgym compare` starts its workers; in every other one the plain Trainer begins.
 
 Columns of the CSV, a row for each model, agent and repeat:
   ms_per_step, plain_ms_per_step   mean milliseconds of a step
   ratio                            their quotient; its mean over the repeats should be at most 1.01
   median_ratio, lower_quartile, upper_quartile   of the quotients of whole decisions
-  cpu_ratio                        quotient of the threads' processor time; steady on a busy machine
+  cpu_ratio                        quotient of the processor's time; steady on a busy machine
 
 Run it on an otherwise idle machine.
 """
@@ -27,8 +28,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import tempfile
-import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+import greenlet
 from tables import replace_rows
 
 LIMIT = 1.01
@@ -48,46 +50,30 @@ FIELDS = (
 )
 
 
-class Turns:
-    """Whose step is next: A, B, B, A, and so on."""
-
-    def __init__(self, steps: int, first: int) -> None:
-        self.order = [(first, 1 - first, 1 - first, first)[i % 4] for i in range(2 * steps)]
-        self.taken = 0
-        self.condition = threading.Condition()
-
-    def wait(self, who: int) -> None:
-        """Return when the next step is `who`'s."""
-        with self.condition:
-            self.condition.wait_for(lambda: self.order[self.taken] == who)
-
-    def done(self) -> None:
-        """Let whoever is next begin."""
-        with self.condition:
-            self.taken += 1
-            self.condition.notify_all()
-
-
 @dataclass
 class Clock:
-    """Seconds, and those of the processor, of every step that one of the threads took."""
+    """Seconds, and those of the processor, of every step that a Trainer took.
 
-    turns: Turns
-    who: int
+    `begin` and `end` belong between its steps; `end` hands over to whoever let it go on.
+    """
+
     seconds: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
     started: tuple[float, float] = (0.0, 0.0)
+    held: list[bytearray] = field(default_factory=list)
+    sizes: random.Random = field(default_factory=lambda: random.Random(0))
 
     def begin(self) -> None:
-        """Wait for this thread's turn."""
-        self.turns.wait(self.who)
-        self.started = time.perf_counter(), time.thread_time()
+        """Start the clock, with the step's tensors at addresses of their own."""
+        self.held = [bytearray(64 * self.sizes.randrange(1, 4096)) for _ in range(8)]
+        self.started = time.perf_counter(), time.process_time()
 
     def end(self, apart: float = 0.0) -> None:
         """Note the step, less the seconds `apart`."""
         self.seconds.append(time.perf_counter() - self.started[0] - apart)
-        self.processor.append(time.thread_time() - self.started[1] - apart)
-        self.turns.done()
+        self.processor.append(time.process_time() - self.started[1] - apart)
+        self.held.clear()
+        greenlet.getcurrent().parent.switch()
 
 
 def turn_callback(clock: Clock, controller: Any) -> Any:
@@ -104,8 +90,7 @@ def turn_callback(clock: Clock, controller: Any) -> Any:
             paid = controller.ledger.accounts["reward"].seconds if controller else 0.0
             clock.end(paid - self.paid)
             self.paid = paid
-            if state.global_step < state.max_steps:
-                clock.begin()
+            clock.begin()
 
     return TakeTurns()
 
@@ -173,8 +158,7 @@ def _measure(
     stream = MixtureStream(corpus, settings.batch_size, settings.context, 0)
     windows = np.concatenate([b.tokens for b in stream.batches(corpus.natural, steps)])
     controller = MixtureController(corpus, agent, steps_per_decision, context=settings.context)
-    turns = Turns(steps, int(plain_first))
-    ours, plain = Clock(turns, 0), Clock(turns, 1)
+    ours, plain = Clock(), Clock()
     given = controller.trainer_arguments(args)
     given["callbacks"].append(turn_callback(ours, controller))
     dataset: Any = Windows(torch.from_numpy(windows))
@@ -184,15 +168,11 @@ def _measure(
         Trainer(**shared, **given),
         Trainer(**shared, args=args, train_dataset=dataset, callbacks=[turn_callback(plain, None)]),
     ]
-    threads = [threading.Thread(target=trainer.train, daemon=True) for trainer in trainers]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        for thread in threads:
-            thread.join(1.0)
-        for thread, clock in zip(threads, (ours, plain), strict=True):
-            if not thread.is_alive() and len(clock.seconds) < steps:
-                raise RuntimeError("a Trainer failed; see above")
+    both = [greenlet.greenlet(trainer.train) for trainer in trainers]
+    one, other = reversed(both) if plain_first else both
+    for _ in range(steps // 2):
+        for trainer in (one, other, other, one):
+            trainer.switch()
     cpu = sum(ours.processor[steps_per_decision:]) / sum(plain.processor[steps_per_decision:])
     return {**compare(ours.seconds, plain.seconds, steps_per_decision), "cpu_ratio": cpu}
 
@@ -236,9 +216,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.decisions < 2 or options.steps_per_decision < 1 or options.repeats < 1:
         parser.error("--decisions must be at least 2, the other numbers at least 1")
+    from mixgym.compare.pool import WORKER_ENVIRONMENT
     from mixgym.compare.statistics import mean_interval
 
-    os.environ["MALLOC_ARENA_MAX"] = "1"  # read when the processes below begin
+    os.environ.update(WORKER_ENVIRONMENT)  # read when the processes below begin
     rows = []
     for model in options.models:
         for agent in options.agents:

@@ -178,12 +178,12 @@ class MixtureController:
                 "function would leave out: set output_router_logits=False in its configuration"
             )
         logits = outputs["logits"] if isinstance(outputs, Mapping) else outputs[0]
-        loss, log_p = causal_lm_loss(logits, labels, num_items_in_batch)
+        loss, log_p, targets = causal_lm_loss(logits, labels, num_items_in_batch)
         if logits.requires_grad:
             share = None
             if self._share is not None and num_items_in_batch is not None:
                 share = self._share * self.context / float(num_items_in_batch)
-            self.run.note(sequence_losses(log_p, labels), share)
+            self.run.note(sequence_losses(log_p, targets, len(labels)), share)
         return loss
 
     # --- what can be read -----------------------------------------------------------------------

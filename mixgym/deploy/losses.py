@@ -10,8 +10,8 @@ _IGNORED = -100
 
 def causal_lm_loss(
     logits: torch.Tensor, labels: torch.Tensor, items: torch.Tensor | int | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss that `transformers` models compute, and the log-probabilities behind it.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the loss that `transformers` models compute, and what it is computed from.
 
     The loss is bit for bit that of a causal model called with `labels`: the sum over predicted
     tokens divided by `items` (their mean without it).
@@ -22,26 +22,25 @@ def causal_lm_loss(
         items: predicted tokens of the whole optimiser step.
 
     Returns:
-        A scalar, and (B * T, V) float32 log-probabilities.
+        A scalar, (B * T, V) float32 log-probabilities, and (B * T,) tokens they should predict:
+        -100 for none, as after a sequence's last.
     """
     targets = functional.pad(labels, (0, 1), value=_IGNORED)[..., 1:].flatten().to(logits.device)
     log_p = functional.log_softmax(logits.float().view(-1, logits.shape[-1]), dim=-1)
     if items is None:
-        return functional.nll_loss(log_p, targets, ignore_index=_IGNORED), log_p
+        return functional.nll_loss(log_p, targets, ignore_index=_IGNORED), log_p, targets
     if torch.is_tensor(items):
         items = items.to(logits.device)
     total = functional.nll_loss(log_p, targets, ignore_index=_IGNORED, reduction="sum")
-    return total / items, log_p
+    return total / items, log_p, targets
 
 
-def sequence_losses(log_p: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def sequence_losses(log_p: torch.Tensor, targets: torch.Tensor, sequences: int) -> torch.Tensor:
     """Return each sequence's mean loss, (B,) nats per token, apart from the graph.
 
     Args:
-        log_p: of `causal_lm_loss`.
-        tokens: (B, T), all of them predicted but the first.
+        log_p, targets: of `causal_lm_loss`; every token is predicted but a sequence's first.
+        sequences: B.
     """
-    # A row's last position predicts the next row's first token here, and is cut off.
-    following = tokens.flatten().roll(-1).to(log_p.device)
-    picked = log_p.detach().gather(1, following[:, None]).view_as(tokens)
-    return -picked[:, :-1].mean(dim=1)
+    losses = functional.nll_loss(log_p.detach(), targets, ignore_index=_IGNORED, reduction="none")
+    return losses.view(sequences, -1)[:, :-1].mean(dim=1)

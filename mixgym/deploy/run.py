@@ -105,7 +105,7 @@ class TrainerRun(TrainingRun):
         self.refresh_norms()
 
     def _clear(self) -> None:
-        self._recorded: list[tuple[NDArray[np.int64], torch.Tensor]] = []
+        self._recorded: list[list[tuple[NDArray[np.int64], torch.Tensor]]] = []
         self._micro: list[tuple[NDArray[np.int64], torch.Tensor]] = []
         self._pending: deque[NDArray[np.int64]] = deque()
         self._batches: Iterator[Batch] = iter(())
@@ -167,8 +167,9 @@ class TrainerRun(TrainingRun):
 
     def disarm(self) -> None:
         """Stop watching; after the backward pass."""
-        self._armed.close()
-        self._capture = None
+        if self._capture is not None:
+            self._armed.close()
+            self._capture = None
 
     def _own_domains(self) -> NDArray[np.int64]:
         size = len(self._pending[0]) // self.ranks.world
@@ -208,8 +209,7 @@ class TrainerRun(TrainingRun):
                 "Trainer (**controller.trainer_arguments(args) has it), and don't override its "
                 "compute_loss"
             )
-        domains = np.stack([domains for domains, _ in self._micro])
-        self._recorded.append((domains, torch.stack([losses for _, losses in self._micro])))
+        self._recorded.append(self._micro)  # stacked once a decision: here the caches are cold
         self._micro = []
         self.step += 1
 
@@ -217,9 +217,10 @@ class TrainerRun(TrainingRun):
         """The decision's steps so far: (n,) domains and (n,) losses of all processes' sequences."""
         if not self._recorded:
             return []
-        own = torch.stack([losses for _, losses in self._recorded])  # (steps, accumulation, B)
+        own = torch.stack([losses for step in self._recorded for _, losses in step])
+        own = own.view(len(self._recorded), self.accumulation, -1)
         every = self.ranks.gather(own).permute(1, 2, 0, 3).reshape(len(own), -1)
-        domains = [domains.ravel() for domains, _ in self._recorded]
+        domains = [np.concatenate([domains for domains, _ in step]) for step in self._recorded]
         return list(zip(domains, every, strict=True))
 
     # --- what the environment asks --------------------------------------------------------------

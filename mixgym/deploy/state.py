@@ -87,7 +87,7 @@ def restore(
         shape = (len(tensors["losses"]), run.accumulation, run.ranks.world, -1)
         own = tensors["losses"].view(shape)[:, :, run.ranks.rank].to(device)
         domains = tensors["domains"].view(len(own), run.accumulation, -1).numpy()
-        run._recorded = list(zip(domains, own, strict=True))
+        run._recorded = [list(zip(*step, strict=True)) for step in zip(domains, own, strict=True)]
     if run.ranks.rank == 0:  # the others begin at nothing: the sums are added up at the decision
         for i, total in enumerate(_gradient_sums(run)):
             total.copy_(tensors[f"gradients.{i}"])

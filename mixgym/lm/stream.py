@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from mixgym.corpus import Corpus
 
 #: Positions permuted at a time; permuting one by one would cost as much as a small model's step.
-_LOOKAHEAD = 512
+_LOOKAHEAD = 4096
 #: At most so many batches, and bytes of them, are drawn ahead.
 _AHEAD_BATCHES = 32
 _AHEAD_BYTES = 1 << 20
+_NONE = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,9 @@ class MixtureStream:
                     f"{context + 1} training tokens of one window: add text, lower the context "
                     "or leave the domain out (domains=[...])"
                 )
-        # A domain's coming draws (first, one past the last) and where their windows start: they
+        # Number of a domain's draw, and where its window and the following ones start: they
         # follow from seed and count, so they are never part of the state.
-        self._upcoming: dict[int, tuple[int, int, list[int]]] = {}
+        self._upcoming: dict[int, tuple[int, NDArray[np.int64]]] = {}
         self._drawn = np.zeros(corpus.K, dtype=np.int64)
         self._credit = np.zeros(corpus.K, dtype=np.float64)
 
@@ -102,46 +103,65 @@ class MixtureStream:
         while n > 0:
             # Drawn some at a time, which is cheaper than between the steps of a model; what is
             # counted as drawn is what was yielded.
-            before = self._drawn, self._credit
-            coming = []
-            for _ in range(min(ahead, n)):
-                self._drawn, self._credit = self._drawn.copy(), self._credit.copy()
-                coming.append((self._draw(weights), self._drawn, self._credit))
-            self._drawn, self._credit = before
-            for batch, drawn, credit in coming:
-                self._drawn, self._credit = drawn, credit
+            coming = self._draw(weights, min(ahead, n))
+            for batch, self._drawn, self._credit in coming:
                 yield batch
             n -= len(coming)
 
-    def _draw(self, weights: NDArray[np.float64]) -> Batch:
+    def _draw(
+        self, weights: NDArray[np.float64], n: int
+    ) -> list[tuple[Batch, NDArray[np.int64], NDArray[np.float64]]]:
+        """Return the coming `n` batches, and what is drawn and the credit after each of them."""
         allowed = np.flatnonzero(weights > 0)
         share = weights[allowed]
         credit = self._credit[allowed]
-        domains = np.empty(self.batch_size, dtype=np.int64)
-        for slot in range(self.batch_size):
-            credit += share
-            chosen = int(credit.argmax())
-            credit[chosen] -= 1.0
-            domains[slot] = allowed[chosen]
-        self._credit[allowed] = credit
+        slots, credits = [], []
+        for _ in range(n):
+            for _ in range(self.batch_size):
+                credit += share
+                chosen = credit.argmax()
+                credit[chosen] -= 1.0
+                slots.append(chosen)
+            credits.append(self._credit.copy())
+            credits[-1][allowed] = credit
+        domains = allowed[slots]
+        starts = np.empty(len(domains), dtype=np.int64)
+        for k in allowed.tolist():
+            places = np.flatnonzero(domains == k)
+            starts[places] = self._windows(k, len(places))
         length = self.context + 1
-        windows = [self._text[k].read(self._window(k), length) for k in domains.tolist()]
-        tokens = np.frombuffer(b"".join(windows), dtype=self._text[0].dtype)
-        return Batch(tokens.reshape(self.batch_size, length).astype(np.int64), domains)
+        where = zip(domains.tolist(), starts.tolist(), strict=True)
+        text = b"".join([self._text[k].read(start, length) for k, start in where])
+        tokens = np.frombuffer(text, dtype=self._text[0].dtype).astype(np.int64)
+        drawn = self._drawn
+        result = []
+        for tokens_of_one, domains_of_one, after in zip(
+            tokens.reshape(n, self.batch_size, length),
+            domains.reshape(n, self.batch_size),
+            credits,
+            strict=True,
+        ):
+            drawn = drawn + np.bincount(domains_of_one, minlength=self.corpus.K)
+            result.append((Batch(tokens_of_one, domains_of_one), drawn, after))
+        return result
 
-    def _window(self, k: int) -> int:
-        """Return where domain `k`'s next window starts, and count it as drawn."""
-        n = int(self._drawn[k])
-        upcoming = self._upcoming.get(k)
-        if upcoming is None or not upcoming[0] <= n < upcoming[1]:
-            windows = int(self.windows[k])
-            epoch, position = divmod(n, windows)
-            key = stable_key(self.seed, self.corpus.names[k], epoch)
-            index = np.arange(position, min(position + _LOOKAHEAD, windows))
-            starts = permute(index, windows, key) * self.context
-            upcoming = self._upcoming[k] = (n, n + len(index), starts.tolist())
-        self._drawn[k] = n + 1
-        return upcoming[2][n - upcoming[0]]
+    def _windows(self, k: int, n: int) -> NDArray[np.int64]:
+        """Return where the windows of domain `k`'s next `n` draws start."""
+        first = int(self._drawn[k])
+        pieces = []
+        while n > 0:
+            begin, starts = self._upcoming.get(k, (0, _NONE))
+            if not begin <= first < begin + len(starts):
+                windows = int(self.windows[k])
+                epoch, position = divmod(first, windows)
+                key = stable_key(self.seed, self.corpus.names[k], epoch)
+                index = np.arange(position, min(position + _LOOKAHEAD, windows))
+                begin, starts = first, permute(index, windows, key) * self.context
+                self._upcoming[k] = begin, starts
+            pieces.append(starts[first - begin : first - begin + n])
+            first += len(pieces[-1])
+            n -= len(pieces[-1])
+        return np.concatenate(pieces) if pieces else _NONE
 
     def twin(self) -> MixtureStream:
         """Return an independent stream that continues as this one would."""

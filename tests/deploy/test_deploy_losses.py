@@ -16,7 +16,7 @@ def test_loss_and_gradient_are_the_models_own_bit_for_bit(model: torch.nn.Module
         for own in (False, True):
             model.zero_grad()
             if own:
-                loss, _ = causal_lm_loss(model(input_ids=tokens).logits, labels, items)
+                loss, *_ = causal_lm_loss(model(input_ids=tokens).logits, labels, items)
             else:
                 loss = model(input_ids=tokens, labels=labels, num_items_in_batch=items).loss
             loss.backward()
@@ -35,8 +35,8 @@ def test_each_sequences_mean_is_that_of_its_own_tokens() -> None:
         terms = np.log(np.exp(rows).sum(axis=1)) - rows[np.arange(4), tokens[b, 1:]]
         expected.append(terms.mean())
     given = torch.from_numpy(logits).requires_grad_(), torch.from_numpy(tokens)
-    loss, log_p = causal_lm_loss(*given, 11)
-    losses = sequence_losses(log_p, given[1])
+    loss, log_p, targets = causal_lm_loss(*given, 11)
+    losses = sequence_losses(log_p, targets, 3)
     np.testing.assert_allclose(losses.numpy(), expected, rtol=1e-5)
     np.testing.assert_allclose(float(loss.detach()), 4 * sum(expected) / 11, rtol=1e-5)
     assert not losses.requires_grad
