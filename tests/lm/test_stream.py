@@ -91,6 +91,21 @@ def test_state_is_small_and_resumes_exactly(nano8: Corpus) -> None:
         assert np.array_equal(x.domains, y.domains)
 
 
+def test_nothing_depends_on_how_many_batches_are_asked_for_at_a_time() -> None:
+    # Several epochs of the smaller domain, within and across what is drawn ahead.
+    corpus = load_corpus("nano8", domains=["recipes", "python"], limit={"recipes": 3000})
+    mixture = np.array([0.7, 0.3])
+    single, many = stream(corpus), stream(corpus)
+    expected = [next(single.batches(mixture, 1)) for _ in range(100)]
+    for n in (33, 1, 66):
+        for batch in many.batches(mixture, n):
+            other = expected.pop(0)
+            assert np.array_equal(batch.tokens, other.tokens)
+            assert np.array_equal(batch.domains, other.domains)
+    assert many.state_dict() == single.state_dict()
+    assert many.epochs[0] > 5
+
+
 def test_state_of_another_corpus_is_refused(nano8: Corpus, two_domains: Corpus) -> None:
     with pytest.raises(CheckpointError, match="belongs to corpus"):
         stream(two_domains).load_state_dict(stream(nano8).state_dict())
