@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -138,7 +139,7 @@ class Corpus:
         ]
         return np.array(sizes, dtype=np.float64) / sum(sizes)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Hex SHA-256 over every file's hash, sizes, tokenizer, domain names and limits."""
         content = [

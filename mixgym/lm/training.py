@@ -246,22 +246,21 @@ class TrainingRun:
         # One device-to-host copy a decision, not one a step.
         per_sequence = torch.stack([loss for _, loss in recorded]).double().cpu().numpy()
         self.diverged = not bool((per_sequence.mean(axis=1) < self._loss_limit()).all())
-        total, number = np.zeros(self.corpus.K), np.zeros(self.corpus.K)
-        first_step = self.step - len(recorded)
-        for offset, (batch, _) in enumerate(recorded):
-            step_total = np.bincount(batch.domains, per_sequence[offset], self.corpus.K)
-            step_number = np.bincount(batch.domains, minlength=self.corpus.K)
-            seen = step_number > 0
-            mean = step_total[seen] / step_number[seen] / self._bytes_per_token[seen]
-            old = self._train_loss[seen]
-            decay = self.settings.loss_decay
-            average = decay * old + (1 - decay) * mean
-            self._train_loss[seen] = np.where(np.isnan(old), mean, average)
-            self._last_seen[seen] = first_step + offset + 1
-            total += step_total
-            number += step_number
+        steps, K = per_sequence.shape[0], self.corpus.K
+        cells = np.concatenate([n * K + batch.domains for n, (batch, _) in enumerate(recorded)])
+        total = np.bincount(cells, per_sequence.ravel(), steps * K).reshape(steps, K)
+        number = np.bincount(cells, minlength=steps * K).reshape(steps, K)
+        seen = number > 0
+        decay = self.settings.loss_decay
         with np.errstate(invalid="ignore"):
-            return total / number / self._bytes_per_token
+            for mean, drawn in zip(total / number / self._bytes_per_token, seen, strict=True):
+                old = self._train_loss
+                average = np.where(np.isnan(old), mean, decay * old + (1 - decay) * mean)
+                self._train_loss = np.where(drawn, average, old)
+            last = self.step - seen[::-1].argmax(axis=0)
+            self._last_seen = np.where(seen.any(axis=0), last, self._last_seen)
+            # In the steps' order, whatever their number: a sum over pairs would round otherwise.
+            return total.cumsum(axis=0)[-1] / number.sum(axis=0) / self._bytes_per_token
 
     def _loss_limit(self) -> float:
         """Nats per token above which training has diverged."""
