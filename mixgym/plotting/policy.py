@@ -75,7 +75,7 @@ def policy_figure(
     dots.plot(means, places, "|", color=INK, markersize=11, markeredgewidth=1.6, label="mean")
     dots.set_yticks(places, list(shown))
     dots.set_ylim(-0.6, len(shown) - 0.4)
-    dots.set_xlabel("change of log-odds, feature one deviation higher")
+    dots.set_xlabel("change of log-odds,\nfeature one deviation higher")
     dress(dots, grid=False)
     dots.tick_params(axis="y", length=0)
     dots.legend(frameon=False, fontsize=7.5, loc="best")
