@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from mixgym.plotting.style import INK, domain_colours, dress, new_figure, spread, title
 
+#: So many domains are named beside a river of more: those that have most of it.
+NAMED = 20
+
 
 def draw_river(
     axes: Axes,
@@ -26,8 +29,8 @@ def draw_river(
 
     `mixtures` has shape (T, K): row t is the mixture applied up to LM step `steps[t]`, (T,)
     increasing; row 0 is the mixture at reset. It is drawn as applied, constant between
-    decisions. With `labels` each domain is named at the right edge, moved apart where bands are
-    thin. `total_steps` fixes the width of an unfinished episode.
+    decisions. With `labels` each domain, or the `NAMED` that have most, is named at the right edge,
+    moved apart where bands are thin. `total_steps` fixes the width of an unfinished episode.
     """
     width = float(total_steps if total_steps is not None else steps[-1]) or 1.0
     if len(steps) > 1:
@@ -50,7 +53,9 @@ def draw_river(
     dress(axes, size, grid=False)
     if labels:
         last = held[-1]
-        label_right(axes, np.cumsum(last) - last / 2, names, float(edges[-1]) / width, size)
+        most = np.argsort(-held.mean(axis=0), kind="stable")[:NAMED]
+        centres = np.cumsum(last) - last / 2
+        label_right(axes, centres, names, float(edges[-1]) / width, size, np.sort(most))
 
 
 def label_right(
@@ -59,9 +64,9 @@ def label_right(
     names: Sequence[str],
     end: float,
     size: float,
-    shares: NDArray[np.float64] | None = None,
+    chosen: NDArray[np.int64],
 ) -> None:
-    """Name bands right of the axes, with a leader from each band's centre (0 to 1) to its name.
+    """Name `chosen` bands right of the axes, with a leader from its centre (0 to 1) to its name.
 
     `end` is where the bands stop, as a fraction of the axes' width.
     """
@@ -69,14 +74,14 @@ def label_right(
     assert figure is not None
     height = axes.get_position().height * figure.get_size_inches()[1]  # type: ignore[union-attr]
     gap = 1.12 * size / 72.0 / max(height, 0.1)
-    if (len(names) - 1) * gap > 1.0:
-        size *= 1.0 / ((len(names) - 1) * gap)
-        gap = 1.0 / (len(names) - 1)
-    places = spread(centres, gap, 0.0, 1.0)
+    if (len(chosen) - 1) * gap > 1.0:
+        size *= 1.0 / ((len(chosen) - 1) * gap)
+        gap = 1.0 / (len(chosen) - 1)
+    places = spread(centres[chosen], gap, 0.0, 1.0)
     transform = axes.transAxes
-    for centre, place, name, colour in zip(
-        centres, places, names, domain_colours(len(names)), strict=True
-    ):
+    colours = domain_colours(len(names))
+    for index, place in zip(chosen.tolist(), places, strict=True):
+        centre, name, colour = centres[index], names[index], colours[index]
         axes.plot(
             [min(end, 1.0) + 0.003, 1.008, 1.022, 1.03],
             [centre, centre, place, place],
@@ -105,14 +110,15 @@ def rivers_figure(
     heading: str = "",
 ) -> Figure:
     """One river a run, underneath each other: `runs` holds (label, steps (T,), mixtures (T, K))."""
-    each = max(1.45, 0.105 * len(names) + 0.45)
+    each = max(1.45, 0.105 * min(len(names), NAMED) + 0.45)
     # Labels need the axes' height now; matplotlib's own layout knows it only after a draw.
     figure = new_figure(8.4, each * len(runs) + 0.55, manual=True)
     grid = figure.subplots(len(runs), 1, squeeze=False, sharex=True)
-    tall = figure.get_size_inches()[1]
+    wide, tall = figure.get_size_inches()
+    beside = (0.35 + 0.066 * max(map(len, names))) / wide
     figure.subplots_adjust(
         left=0.075,
-        right=0.81,
+        right=min(0.81, max(0.5, 1.0 - beside)),
         top=1.0 - 0.45 / tall,
         bottom=0.5 / tall,
         hspace=0.36,
