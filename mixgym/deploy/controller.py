@@ -19,7 +19,7 @@ from mixgym.deploy.agents import resolve_agent
 from mixgym.deploy.batches import LazyBatch, Ticket, TicketStream
 from mixgym.deploy.environment import TrainerEnv, TrainerSetup
 from mixgym.deploy.journal import Journal
-from mixgym.deploy.losses import causal_lm_loss, sequence_losses
+from mixgym.deploy.losses import causal_lm_loss, token_losses
 from mixgym.deploy.ranks import Ranks
 from mixgym.deploy.requirements import (
     check_arguments,
@@ -183,7 +183,7 @@ class MixtureController:
             share = None
             if self._share is not None and num_items_in_batch is not None:
                 share = self._share * self.context / float(num_items_in_batch)
-            self.run.note(sequence_losses(log_p, targets, len(labels)), share)
+            self.run.note(token_losses(log_p, targets, len(labels)), share)
         return loss
 
     # --- what can be read -----------------------------------------------------------------------

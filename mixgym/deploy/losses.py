@@ -35,12 +35,21 @@ def causal_lm_loss(
     return total / items, log_p, targets
 
 
-def sequence_losses(log_p: torch.Tensor, targets: torch.Tensor, sequences: int) -> torch.Tensor:
-    """Return each sequence's mean loss, (B,) nats per token, apart from the graph.
+def token_losses(log_p: torch.Tensor, targets: torch.Tensor, sequences: int) -> torch.Tensor:
+    """Return (B, T) nats of every token apart from the graph, 0 where nothing is predicted.
 
     Args:
-        log_p, targets: of `causal_lm_loss`; every token is predicted but a sequence's first.
+        log_p, targets: of `causal_lm_loss`.
         sequences: B.
     """
     losses = functional.nll_loss(log_p.detach(), targets, ignore_index=_IGNORED, reduction="none")
-    return losses.view(sequences, -1)[:, :-1].mean(dim=1)
+    return losses.view(sequences, -1)
+
+
+def sequence_losses(losses: torch.Tensor) -> torch.Tensor:
+    """Return each sequence's mean loss, (B,) nats per token.
+
+    Args:
+        losses: of `token_losses`; every token is predicted but a sequence's first.
+    """
+    return losses[:, :-1].mean(dim=1)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from mixgym.deploy.journal import Journal, Replay
+from mixgym.deploy.losses import sequence_losses
 from mixgym.deploy.ranks import Ranks
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
@@ -105,6 +106,8 @@ class TrainerRun(TrainingRun):
         self.refresh_norms()
 
     def _clear(self) -> None:
+        # Every step's micro-batches: their domains, and losses of tokens, or of sequences where
+        # they come from a checkpoint.
         self._recorded: list[list[tuple[NDArray[np.int64], torch.Tensor]]] = []
         self._micro: list[tuple[NDArray[np.int64], torch.Tensor]] = []
         self._pending: deque[NDArray[np.int64]] = deque()
@@ -179,7 +182,7 @@ class TrainerRun(TrainingRun):
         """Take the losses of the micro-batch that was drawn first among those not noted.
 
         Args:
-            losses: (B,) nats per token, of this process's sequences.
+            losses: (B, T) nats of the tokens of this process's sequences (`losses.token_losses`).
             share: weight of a sequence's mean loss in the loss that this process differentiates;
                 None for 1/B.
 
@@ -209,7 +212,9 @@ class TrainerRun(TrainingRun):
                 "Trainer (**controller.trainer_arguments(args) has it), and don't override its "
                 "compute_loss"
             )
-        self._recorded.append(self._micro)  # stacked once a decision: here the caches are cold
+        # Averaged once a decision: between the steps of a model every operation finds its code
+        # and data gone from the caches, and takes several times as long.
+        self._recorded.append(self._micro)
         self._micro = []
         self.step += 1
 
@@ -217,11 +222,12 @@ class TrainerRun(TrainingRun):
         """The decision's steps so far: (n,) domains and (n,) losses of all processes' sequences."""
         if not self._recorded:
             return []
-        own = torch.stack([losses for step in self._recorded for _, losses in step])
+        every = [losses for step in self._recorded for _, losses in step]
+        own = torch.stack([sequence_losses(x) if x.dim() == 2 else x for x in every])
         own = own.view(len(self._recorded), self.accumulation, -1)
-        every = self.ranks.gather(own).permute(1, 2, 0, 3).reshape(len(own), -1)
+        gathered = self.ranks.gather(own).permute(1, 2, 0, 3).reshape(len(own), -1)
         domains = [np.concatenate([domains for domains, _ in step]) for step in self._recorded]
-        return list(zip(domains, every, strict=True))
+        return list(zip(domains, gathered, strict=True))
 
     # --- what the environment asks --------------------------------------------------------------
 

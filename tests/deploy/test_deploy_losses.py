@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from mixgym.deploy.losses import causal_lm_loss, sequence_losses
+from mixgym.deploy.losses import causal_lm_loss, sequence_losses, token_losses
 
 
 def test_loss_and_gradient_are_the_models_own_bit_for_bit(model: torch.nn.Module) -> None:
@@ -36,7 +36,7 @@ def test_each_sequences_mean_is_that_of_its_own_tokens() -> None:
         expected.append(terms.mean())
     given = torch.from_numpy(logits).requires_grad_(), torch.from_numpy(tokens)
     loss, log_p, targets = causal_lm_loss(*given, 11)
-    losses = sequence_losses(log_p, targets, 3)
+    losses = sequence_losses(token_losses(log_p, targets, 3))
     np.testing.assert_allclose(losses.numpy(), expected, rtol=1e-5)
     np.testing.assert_allclose(float(loss.detach()), 4 * sum(expected) / 11, rtol=1e-5)
     assert not losses.requires_grad
