@@ -80,7 +80,7 @@ def label_right(
     places = spread(centres[chosen], gap, 0.0, 1.0)
     transform = axes.transAxes
     colours = domain_colours(len(names))
-    for index, place in zip(chosen.tolist(), places, strict=True):
+    for index, place in zip(map(int, chosen), places, strict=True):
         centre, name, colour = centres[index], names[index], colours[index]
         axes.plot(
             [min(end, 1.0) + 0.003, 1.008, 1.022, 1.03],
