@@ -73,7 +73,9 @@ class Clock:
         self.seconds.append(time.perf_counter() - self.started[0] - apart)
         self.processor.append(time.process_time() - self.started[1] - apart)
         self.held.clear()
-        greenlet.getcurrent().parent.switch()
+        parent = greenlet.getcurrent().parent
+        assert parent is not None
+        parent.switch()
 
 
 def turn_callback(clock: Clock, controller: Any) -> Any:
