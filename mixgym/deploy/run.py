@@ -213,7 +213,7 @@ class TrainerRun(TrainingRun):
                 "compute_loss"
             )
         # Averaged once a decision: between the steps of a model every operation finds its code
-        # and data gone from the caches, and takes several times as long.
+        # and data gone from the caches, and takes two to three times as long.
         self._recorded.append(self._micro)
         self._micro = []
         self.step += 1
