@@ -11,9 +11,10 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 import mixgym  # noqa: F401
-from agents.base import Mixer, MixerAgent
+from agents.base import Agent, Mixer, MixerAgent
 from mixgym.corpus import Corpus
 from mixgym.deploy import MixtureCallback, MixtureController
+from mixgym.deploy.run import TrainerRun
 from mixgym.errors import MixgymError, UnknownNameError
 from mixgym.lm.stream import MixtureStream
 from mixgym.signals import Signals
@@ -34,6 +35,22 @@ class Alternating(Mixer):
     def update(self, signals: Signals) -> np.ndarray:
         self.seen.append(signals)
         return np.eye(2)[len(self.seen) % 2]
+
+
+class Still(Agent):
+    """The middle of the action space, whatever it means."""
+
+    name = "still"
+
+    def start(self, env: Any, seed: int) -> None:
+        self.K = len(env.action_space.low)
+
+    def act(self, observation: Any, info: Any) -> np.ndarray:
+        return np.zeros(self.K, dtype=np.float32)
+
+    def save(self, path: Any) -> None: ...
+
+    def load(self, path: Any) -> None: ...
 
 
 class Windows(Dataset):
@@ -314,3 +331,21 @@ def test_bad_arguments_are_named(
         train(model, arguments(), MixtureController(two_domains, "uniform", 2, context=16))
     with pytest.raises(ValueError, match="steps_per_decision"):
         control(steps=0)
+
+
+def test_what_is_trained_by_is_what_a_random_action_map_then_draws(
+    model: Any, arguments: Arguments, control: Control, train: Train, monkeypatch: Any
+) -> None:
+    trained_by = []
+    begin = TrainerRun.begin
+
+    def recorded(run: TrainerRun, mixture: np.ndarray, steps: int) -> None:
+        trained_by.append(mixture.tolist())
+        begin(run, mixture, steps)
+
+    monkeypatch.setattr(TrainerRun, "begin", recorded)
+    controller = control(Still(), 2, action_map="dirichlet")
+    train(model, arguments(), controller)
+    env: Any = controller.env
+    assert [mixture.tolist() for mixture in env.history.mixtures[1:]] == trained_by
+    assert len({tuple(mixture) for mixture in trained_by}) == len(trained_by) == 3

@@ -11,7 +11,7 @@ from mixgym.plotting.curves import curves_figure, mean_curve
 from mixgym.plotting.episode import EpisodeHistory, episode_frame
 from mixgym.plotting.forest import ForestRow, forest_figure
 from mixgym.plotting.losses import losses_figure
-from mixgym.plotting.river import rivers_figure
+from mixgym.plotting.river import NAMED, rivers_figure
 from mixgym.plotting.style import DOMAINS, domain_colours, pixels, spread
 from mixgym.plotting.text import episode_text, trend
 
@@ -124,6 +124,14 @@ def test_comparison_figures_draw() -> None:
         ),
     ):
         assert pixels(figure).std() > 5
+
+
+def test_a_river_of_many_domains_names_those_with_most() -> None:
+    weights = np.arange(1.0, 31.0) / np.arange(1.0, 31.0).sum()
+    names = [f"domain {k}" for k in range(30)]
+    figure = rivers_figure([("a", np.arange(3.0), np.tile(weights, (3, 1)))], names)
+    named = {text.get_text() for text in figure.axes[0].texts}
+    assert named & set(names) == set(names[30 - NAMED :])
 
 
 def test_episode_as_text() -> None:
