@@ -4,9 +4,11 @@
         --static 0.15 0.35 --hold 24:0.3 26:0.3 --ramp 0.4:0.85
 
 Every arm is a share of the targets, the rest on the related domains: constant (`--static S`); none
-until decision D of 30, then S (`--hold D:S`, forked from one run); or rising linearly from none at
-a share F of the run to S at its end (`--ramp F:S`). Losses are the targets' mean on validation, in
-nats per byte. Rows are appended to --out as they come; arms found there are not repeated.
+until decision D of 30, then S (`--hold D:S`, forked from one run); rising linearly from none at a
+share F of the run to S at its end (`--ramp F:S`); or a constant C until decision D, then S
+(`--spike C:D:S`, forked from the constant run, whose own end is a row too). Losses are the targets'
+mean on validation, in nats per byte. Rows are appended to --out as they come; arms found there are
+not repeated.
 """
 
 from __future__ import annotations
@@ -98,6 +100,7 @@ def main() -> None:
     parser.add_argument("--static", type=float, nargs="*", default=[])
     parser.add_argument("--hold", nargs="*", default=[], metavar="DECISION:SHARE")
     parser.add_argument("--ramp", nargs="*", default=[], metavar="FROM:SHARE")
+    parser.add_argument("--spike", nargs="*", default=[], metavar="SHARE:DECISION:SHARE")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     settings = {key: yaml.safe_load(value) for key, value in (s.split("=", 1) for s in options.set)}
@@ -126,14 +129,23 @@ def main() -> None:
             if wanted(seed, f"ramp {start:g}:{share:g}"):
                 run = experiment.go(experiment.run(seed), rising, 0, DECISIONS)
                 record(seed, f"ramp {start:g}:{share:g}", run)
-        holds = [(int(d), float(s)) for d, s in (pair.split(":") for pair in options.hold)]
-        holds = [(d, s) for d, s in holds if wanted(seed, f"hold {d}:{s:g}")]
-        trunk, at = experiment.run(seed), 0
-        for decision, share in sorted(holds):
-            experiment.go(trunk, lambda _: 0.0, at, decision)
-            at = decision
-            run = experiment.go(trunk.fork(), lambda _, s=share: s, decision, DECISIONS)
-            record(seed, f"hold {decision}:{share:g}", run)
+        ends: dict[float, list[tuple[int, float, str]]] = {}
+        for decision, share in (pair.split(":") for pair in options.hold):
+            arm = f"hold {int(decision)}:{float(share):g}"
+            ends.setdefault(0.0, []).append((int(decision), float(share), arm))
+        for constant, decision, share in (text.split(":") for text in options.spike):
+            constant = float(constant)
+            arm = f"spike {constant:g}:{int(decision)}:{float(share):g}"
+            own = ends.setdefault(constant, [(DECISIONS, constant, f"static {constant:g}")])
+            own.append((int(decision), float(share), arm))
+        for constant, arms in ends.items():
+            arms = sorted(end for end in arms if wanted(seed, end[2]))
+            trunk, at = experiment.run(seed), 0
+            for decision, share, arm in arms:
+                experiment.go(trunk, lambda _, c=constant: c, at, decision)
+                at = decision
+                run = experiment.go(trunk.fork(), lambda _, s=share: s, decision, DECISIONS)
+                record(seed, arm, run)
 
 
 def _done(file: Path) -> set[tuple[str, ...]]:

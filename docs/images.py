@@ -83,7 +83,7 @@ def reported(out: Path, quantity: str, arms: list[str], reference: str) -> list[
         }
         found = difference_rows(arms, reference, values)
         missing -= {row.label for row in found}
-        drawn += [replace(row, label=f"{name}: {row.label}") for row in found]
+        drawn += [replace(row, label=f"{name}: {row.label}", arm=row.label) for row in found]
     if missing:
         raise ValueError(f"no {quantity} of {sorted(missing)} beside {reference!r}'s in {out}")
     return drawn

@@ -45,7 +45,8 @@ def probe(
 
     Each run is trained again from its seed and actions, which takes less than the run did, and is
     refused if the training losses are not the stored ones. What is measured is kept: after Ctrl-C
-    the same command goes on. Report items only, which no reward and no feedback reads.
+    the same command goes on. The table has every run that was measured on these items, now or
+    earlier. Report items only, which no reward and no feedback reads.
 
     \b
     mixgym probe out
@@ -89,7 +90,7 @@ def probe(
             raise MixgymError(
                 f"interrupted: what was measured is kept in {out}; rerun the same command to go on"
             ) from None
-    rows = probe_rows(runs, asked)
+    rows = probe_rows(finished_runs(study, out), asked)
     write_rows(out / TABLE, rows, ProbeRow)
     console = Console()
     for comparison in study.comparisons:

@@ -86,32 +86,56 @@ def reported_cells(
     if not own:
         return "n/a", "-"
     mean = sum(own.values()) / len(own)
-    shown = f"{mean / 1e6:.2f} M" if abs(mean) >= 1e5 else f"{mean:.4f}"
+    count = max(map(abs, (*own.values(), *other.values()))) >= 1e5
+    unit, scale, digits = (" M", 1e6, 2) if count else ("", 1.0, 4)
+    shown = f"{mean / scale:.{digits}f}{unit}"
     seeds = sorted(own.keys() & other.keys())
     if arm == reference or len(seeds) < 2:
         return shown, "-"
     interval = mean_interval(paired_differences([own[s] for s in seeds], [other[s] for s in seeds]))
-    unit, scale, digits = (" M", 1e6, 2) if abs(mean) >= 1e5 else ("", 1.0, 4)
     half = (interval.high - interval.low) / 2
     return shown, f"{interval.mean / scale:+.{digits}f} ± {half / scale:.{digits}f}{unit}"
 
 
-def reported_table(comparison: Comparison, rows: Sequence[ReportedRow]) -> Table | None:
-    """A table of the quantities for a terminal: means, and differences under them; None if none."""
+def reported_tables(comparison: Comparison, rows: Sequence[ReportedRow], width: int) -> list[Table]:
+    """Tables for a terminal of `width` characters, each of the quantities that fit beside the arms.
+
+    Means, and differences under them; none if nothing was reported.
+    """
     found = _cells(comparison, rows)
     if found is None:
-        return None
+        return []
     names, arms = found
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), title_justify="left")
-    table.add_column("agent", no_wrap=True)
-    for name in names:
-        table.add_column(escape(name), justify="right", no_wrap=True)
-    for label, cells in arms.items():
-        texts = (f"{mean}\n[dim]{difference}[/dim]" for mean, difference in cells)
-        table.add_row(escape(label), *texts)
-    table.caption = _caption(comparison)
-    table.caption_justify = "left"
-    return table
+    tables = []
+    for columns in _fitting(names, arms, width):
+        part = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+        part.add_column("agent", no_wrap=True)
+        for column in columns:
+            part.add_column(escape(names[column]), justify="right", no_wrap=True)
+        for label, cells in arms.items():
+            pairs = (cells[column] for column in columns)
+            part.add_row(escape(label), *(f"{mean}\n[dim]{minus}[/dim]" for mean, minus in pairs))
+        tables.append(part)
+    tables[-1].caption = _caption(comparison)
+    tables[-1].caption_justify = "left"
+    return tables
+
+
+def _fitting(
+    names: Sequence[str], arms: dict[str, list[tuple[str, str]]], width: int
+) -> list[list[int]]:
+    """Split the columns into groups that fit beside the arms' labels, at least one in each."""
+    first = max(map(len, ("agent", *arms))) + 4  # padding, and the box's edges
+    groups: list[list[int]] = []
+    room = 0
+    for column, name in enumerate(names):
+        needed = max(len(name), *(len(t) for cells in arms.values() for t in cells[column])) + 3
+        if needed > room or not groups:
+            groups.append([])
+            room = width - first
+        groups[-1].append(column)
+        room -= needed
+    return groups
 
 
 def reported_html(comparison: Comparison, rows: Sequence[ReportedRow]) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 from mixgym.compare.plan import Comparison, Study, merge, seed_range
 from mixgym.compare.pool import Failure, Job, check_workers, run_pool
 from mixgym.compare.progress import StudyProgress
-from mixgym.compare.reported import REPORTED, ReportedRow, collect_reported, reported_table
+from mixgym.compare.reported import REPORTED, ReportedRow, collect_reported, reported_tables
 from mixgym.compare.request import AgentSpec
 from mixgym.compare.runfolder import RESULT, finished_result
 from mixgym.compare.summary import (
@@ -231,9 +231,9 @@ def print_tables(result: StudyResult, console: Console) -> None:
                 console.print(part)
         reported = result.report.with_name(REPORTED)
         if reported.exists():
-            further = reported_table(comparison, read_rows(reported, ReportedRow))
-            if further is not None:
-                console.print(further)
+            rows = read_rows(reported, ReportedRow)
+            for part in reported_tables(comparison, rows, console.width):
+                console.print(part)
 
 
 def _describe(failure: Failure) -> str:

@@ -17,6 +17,7 @@ class ForestRow:
     """One arm: per-seed differences (seeds,), their mean, and the interval (NaN if none).
 
     NaN differences, of diverged runs, are not drawn; `note` is put under the label.
+    Rows of one `arm` (the label if empty) have one colour.
     """
 
     label: str
@@ -25,6 +26,7 @@ class ForestRow:
     low: float
     high: float
     note: str = ""
+    arm: str = ""
 
 
 def forest_figure(
@@ -45,10 +47,11 @@ def forest_figure(
     """
     figure = new_figure(7.4, 0.42 * len(rows) + 1.35)
     axes = figure.subplots()
-    colours = arm_colours([row.label for row in rows], reference)
+    arms = [row.arm or row.label for row in rows]
+    colours = arm_colours(list(dict.fromkeys(arms)), reference)
     for index, row in enumerate(rows):
         y = len(rows) - 1 - index
-        colour = colours[row.label]
+        colour = colours[arms[index]]
         values = row.differences[np.isfinite(row.differences)]
         below = np.full(len(values), y - 0.22)
         axes.scatter(values, below, s=14, color=colour, alpha=0.55, linewidth=0)

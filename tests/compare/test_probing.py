@@ -72,6 +72,7 @@ def test_the_command_goes_on_where_it_stopped(
     assert len(kept) == 2
     assert call("probe", out, *options, monkeypatch=monkeypatch) == 0
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
+    assert call("probe", out, *options, "--arm", "random", monkeypatch=monkeypatch) == 0
     rows = read_rows(study_copy / "probes.csv", ProbeRow)
     rows.sort(key=lambda row: (row.agent, row.seed))
     assert [(r.agent, r.seed, r.probe, r.items) for r in rows] == [

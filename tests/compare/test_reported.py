@@ -20,7 +20,7 @@ from mixgym.compare.reported import (
     quantities,
     reported_cells,
     reported_html,
-    reported_table,
+    reported_tables,
 )
 from mixgym.compare.request import parse_agent
 from mixgym.compare.summary import read_rows, write_rows
@@ -85,14 +85,32 @@ def test_a_diverged_run_is_no_part_of_means(tmp_path: Path) -> None:
     assert reported_cells(rows, "uniform", "natural", "retention") == ("-0.1250", "-")
 
 
-def test_the_table_shows_every_arm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [40, 60, 80, 160])
+def test_the_tables_show_every_arm_and_cut_nothing(tmp_path: Path, width: int) -> None:
     study = study_of(tmp_path)
     rows = collect_reported(study, tmp_path)
-    console = Console(file=io.StringIO(), width=160)
-    console.print(reported_table(study.comparisons[0], rows))
+    console = Console(file=io.StringIO(), width=width)
+    tables = reported_tables(study.comparisons[0], rows, width)
+    assert len(tables) == {40: 4, 60: 2, 80: 2, 160: 1}[width]
+    for table in tables:
+        console.print(table)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "feedback.target" in shown and "+0.1875" in shown and "probes" not in shown
-    assert reported_table(study.comparisons[0], []) is None
+    assert all(name in shown for name in quantities(rows)) and "probes" not in shown
+    assert "+0.1875 ± 0.7941" in shown and "…" not in shown
+    assert "natural's, paired." in " ".join(shown.split())
+    assert reported_tables(study.comparisons[0], [], width) == []
+
+
+def test_an_arm_without_any_counts_in_the_references_unit() -> None:
+    rows = [
+        ReportedRow("c", arm, seed, "source_tokens", value)
+        for arm, value in (("naive", 0.0), ("natural", 1.5e6))
+        for seed in (0, 1)
+    ]
+    assert reported_cells(rows, "naive", "natural", "source_tokens") == (
+        "0.00 M",
+        "-1.50 ± 0.00 M",
+    )
 
 
 def test_the_page_and_the_figures_show_it(tmp_path: Path) -> None:
