@@ -5,6 +5,8 @@ python docs/images.py arms runs/mine MicroTarget-v0 picture.png --reference unif
     --arms sac-holistic sac-progress
 python docs/images.py reported runs/mine picture.png --quantity overall --reference natural \\
     --arms cql naive
+python docs/images.py probes runs/mine MicroTarget-v0 picture.png --reference uniform \\
+    --arms sac-progress natural
 python docs/images.py mixtures runs/mine MicroTarget-v0 picture.png --arms sac-progress
 """
 
@@ -20,6 +22,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from mixgym.compare.figures import difference_rows, final_losses
+from mixgym.compare.probing import TABLE, ProbeRow
 from mixgym.compare.reported import OVERALL, REPORTED, ReportedRow
 from mixgym.compare.runfolder import METRICS, read_metrics
 from mixgym.compare.summary import SUMMARY, SummaryRow, read_rows
@@ -72,20 +75,42 @@ def reported(out: Path, quantity: str, arms: list[str], reference: str) -> list[
     Raises:
         ValueError: an arm shares no seed with the reference in any comparison.
     """
-    rows = read_rows(out / REPORTED, ReportedRow)
+    values: dict[str, dict[tuple[str, int], float]] = {}
+    for row in read_rows(out / REPORTED, ReportedRow):
+        if row.quantity == quantity:
+            values.setdefault(row.comparison, {})[row.agent, row.seed] = row.value
+    return grouped(values, arms, reference, out)
+
+
+def probes(out: Path, comparison: str, arms: list[str], reference: str) -> list[ForestRow]:
+    """Return the arms' paired differences in bits a byte, on every probe of a comparison.
+
+    Raises:
+        ValueError: an arm shares no seed with the reference.
+    """
+    values: dict[str, dict[tuple[str, int], float]] = {}
+    for row in read_rows(out / TABLE, ProbeRow):
+        if row.comparison == comparison:
+            values.setdefault(row.probe, {})[row.agent, row.seed] = row.bits_per_byte
+    return grouped(values, arms, reference, out)
+
+
+def grouped(
+    values: dict[str, dict[tuple[str, int], float]], arms: list[str], reference: str, out: Path
+) -> list[ForestRow]:
+    """Return the arms' paired differences within each group; a colour is an arm's in all of them.
+
+    Raises:
+        ValueError: an arm shares no seed with the reference in any group.
+    """
     drawn: list[ForestRow] = []
     missing = set(arms) - {reference}
-    for name in dict.fromkeys(row.comparison for row in rows):
-        values = {
-            (row.agent, row.seed): row.value
-            for row in rows
-            if row.comparison == name and row.quantity == quantity
-        }
-        found = difference_rows(arms, reference, values)
+    for name, own in values.items():
+        found = difference_rows(arms, reference, own)
         missing -= {row.label for row in found}
         drawn += [replace(row, label=f"{name}: {row.label}", arm=row.label) for row in found]
     if missing:
-        raise ValueError(f"no {quantity} of {sorted(missing)} beside {reference!r}'s in {out}")
+        raise ValueError(f"{sorted(missing)} and {reference!r} share no seed in {out}")
     return drawn
 
 
@@ -121,6 +146,12 @@ def main() -> None:
     further.add_argument("--quantity", default=OVERALL)
     further.add_argument("--reference", required=True)
     further.add_argument("--arms", nargs="+", required=True)
+    probed = kinds.add_parser("probes", help="bits a byte of chosen arms on every probe")
+    probed.add_argument("out", type=Path)
+    probed.add_argument("comparison")
+    probed.add_argument("picture", type=Path)
+    probed.add_argument("--reference", required=True)
+    probed.add_argument("--arms", nargs="+", required=True)
     rivers = kinds.add_parser("mixtures", help="what chosen arms trained on")
     rivers.add_argument("out", type=Path)
     rivers.add_argument("comparison")
@@ -139,6 +170,10 @@ def main() -> None:
         heading = f"{options.out.name}: {options.quantity}"
         figure = forest_figure(rows, options.reference, heading, options.quantity, True)
         save(figure, options.picture)
+    elif options.kind == "probes":
+        rows = probes(options.out, options.comparison, options.arms, options.reference)
+        heading = f"{options.comparison}: report items"
+        save(forest_figure(rows, options.reference, heading, "bits/byte"), options.picture)
     else:
         rows = differences(options.out, options.comparison, options.arms, options.reference)
         save(forest_figure(rows, options.reference, options.comparison), options.picture)
