@@ -50,7 +50,14 @@ def test_a_stopped_comparison_goes_on_where_it_was(sent: int, tmp_path: Path) ->
     arguments = [f"--env-arg={key}={json.dumps(value)}" for key, value in TINY.items()]
     line = [sys.executable, "-m", "mixgym.cli", "compare", "NanoPretrain-v0", "--agent=natural"]
     line += ["--agent=uniform", "--seeds=20", "--workers=1", f"--out={out}", *arguments]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        line,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Tests that a shell runs in the background inherit that SIGINT is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     workers: list[int] = []
     deadline = time.monotonic() + 300
     while not stamps(out) and time.monotonic() < deadline and process.poll() is None:
