@@ -263,7 +263,8 @@ def _print(data: Any) -> None:
     from mixgym.trajectories.show import summarise
 
     title = f"{data.dataset_id} on {data.env}, corpus {data.corpus_hash[:12]}"
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1))
+    # Narrow, so that no figure is cut off at 80 columns.
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("behaviour", no_wrap=True)
     for heading in ("episodes", "decisions", "return", "best", "score", "movement"):
         table.add_column(heading, justify="right", no_wrap=True)
