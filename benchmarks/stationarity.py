@@ -1,11 +1,13 @@
 """Does the best schedule beat the best static mixture, and by how many times the seed noise?
 
     python benchmarks/stationarity.py benchmarks/results/foundation/summary.csv
+    python benchmarks/stationarity.py benchmarks/results/micro-target/summary.csv
 
-The best of each kind is chosen by its mean final *validation* objective; the gap is reported on
-test, seed by seed (arms of a seed share initial weights and data order). Two measures of noise
-stand beside it: the standard deviation over seeds of an arm's final loss, pooled over the arms
-compared, and that of the paired differences.
+The suite and its MicroTarget environment follow from the folder's name. The best of each kind
+is chosen by its mean final *validation* objective; the gap is reported on test, seed by seed (arms
+of a seed share initial weights and data order). Two measures of noise stand beside it: the standard
+deviation over seeds of an arm's final loss, pooled over the arms compared, and that of the paired
+differences.
 """
 
 from __future__ import annotations
@@ -20,15 +22,17 @@ import yaml
 
 from mixgym.compare.statistics import mean_interval
 
-SUITE = Path(__file__).parent / "suites" / "foundation.yml"
-ENV = "mixgym/MicroTarget-v0"
+SUITES = Path(__file__).parent / "suites"
+KINDS = {"schedule": ("schedule",), "static": ("static", "uniform", "natural")}
 
 
-def kinds() -> dict[str, str]:
-    """Return label -> agent of the suite's MicroTarget arms."""
-    suite = yaml.safe_load(SUITE.read_text())
-    (comparison,) = (c for c in suite["comparisons"] if c["env"] == ENV)
-    return {a.get("label", a["agent"]): a["agent"] for a in comparison["agents"]}
+def kinds(suite: str) -> tuple[str, dict[str, str]]:
+    """Return the suite's MicroTarget environment, and label -> kind of its arms of either kind."""
+    content = yaml.safe_load((SUITES / f"{suite}.yml").read_text())
+    (comparison,) = (c for c in content["comparisons"] if "/MicroTarget-" in c["env"])
+    agents = {a.get("label", a["agent"]): a["agent"] for a in comparison["agents"]}
+    kind = {agent: kind for kind, agents in KINDS.items() for agent in agents}
+    return comparison["env"], {k: kind[v] for k, v in agents.items() if v in kind}
 
 
 def main() -> None:
@@ -36,24 +40,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("summary", type=Path)
+    parser.add_argument("summary", type=Path, help="summary.csv of a suite with MicroTarget")
     options = parser.parse_args()
-    agents = kinds()
+    env, arms = kinds(options.summary.resolve().parent.name)
     validation: dict[str, list[float]] = {}
     test: dict[str, dict[int, float]] = {}
     with options.summary.open() as file:
         for row in csv.DictReader(file):
-            if row["env"] == ENV and row["agent"] in agents:
+            if row["env"] == env and row["agent"] in arms:
                 label = row["agent"]
                 validation.setdefault(label, []).append(
                     float(row["final_objective_validation_loss"])
                 )
                 test.setdefault(label, {})[int(row["seed"])] = float(row["objective_test_loss"])
-    schedules = [label for label in validation if agents[label] == "schedule"]
-    statics = [label for label in validation if agents[label] != "schedule"]
     best = {
-        kind: min(labels, key=lambda label: mean(validation[label]))
-        for kind, labels in (("schedule", schedules), ("static", statics))
+        kind: min(
+            (label for label in validation if arms[label] == kind),
+            key=lambda label: mean(validation[label]),
+        )
+        for kind in KINDS
     }
     static, schedule = test[best["static"]], test[best["schedule"]]
     gaps = [static[seed] - schedule[seed] for seed in sorted(static)]

@@ -128,22 +128,25 @@ def cost_card(env_id: str) -> list[str]:
 
 
 def baseline_card(env_id: str) -> list[str]:
-    """Return the baselines' final test losses, from benchmarks/results/foundation."""
-    path = RESULTS / "foundation" / "summary.csv"
-    if not path.exists():
-        return []
+    """Return the baselines' final test losses, from the suite that has them."""
     losses: dict[str, list[float]] = {}
-    with path.open() as file:
-        for row in csv.DictReader(file):
-            if row["env"] == env_id:
-                losses.setdefault(row["agent"], []).append(float(row["objective_test_loss"]))
-    if not losses:
+    for suite in ("foundation", "micro-target"):
+        path = RESULTS / suite / "summary.csv"
+        if not path.exists():
+            continue
+        with path.open() as file:
+            for row in csv.DictReader(file):
+                if row["env"] == env_id:
+                    losses.setdefault(row["agent"], []).append(float(row["objective_test_loss"]))
+        if losses:
+            break
+    else:
         return []
     lines = [
         "## Baselines",
         "",
-        "Final test loss of the objective in nats per byte over paired seeds, suite `foundation` "
-        "(benchmarks/results/foundation, where the exact command is).",
+        "Final test loss of the objective in nats per byte over paired seeds, suite "
+        f"`{suite}` (benchmarks/results/{suite}, where the exact command is).",
         "",
         "| agent | mean | standard deviation over seeds | seeds |",
         "|---|---|---|---|",
@@ -224,8 +227,9 @@ def pages() -> dict[Path, str]:
 
     result: dict[Path, str] = {}
     for env_id in ENVIRONMENTS:
-        name = env_id.split("/")[1].replace("mo-", "Mo").split("-")[0]
+        name, version = env_id.split("/")[1].replace("mo-", "Mo").split("-")
         name = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+        name += "" if version == "v0" else f"_{version}"
         result[DOCS / "environments" / f"{name}.md"] = environment_page(env_id)
     result[DOCS / "presets.md"] = presets_page()
     result[DOCS / "results.md"] = results_page()

@@ -9,6 +9,7 @@ ENVIRONMENTS: dict[str, str] = {
     "mixgym/NanoPretrain-v0": "mixgym.envs.nano_pretrain:NanoPretrainEnv",
     "mixgym/MicroPretrain-v0": "mixgym.envs.micro_pretrain:MicroPretrainEnv",
     "mixgym/MicroTarget-v0": "mixgym.envs.micro_target:MicroTargetEnv",
+    "mixgym/MicroTarget-v1": "mixgym.envs.micro_target_v1:MicroTargetV1Env",
     "mixgym/mo-NanoPretrain-v0": "mixgym.envs.vector_reward:MoNanoPretrainEnv",
     "mixgym/mo-MicroPretrain-v0": "mixgym.envs.vector_reward:MoMicroPretrainEnv",
     "mixgym/mo-MicroTarget-v0": "mixgym.envs.vector_reward:MoMicroTargetEnv",
