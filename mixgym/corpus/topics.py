@@ -51,7 +51,8 @@ def topics_of(source: DerivedSource, folder: Path, reporter: Reporter) -> Topics
     """Divide each field of `source` into topics of its own.
 
     Documents are term-frequency vectors (logarithmic, inverse document frequency, unit length; the
-    8192 most frequent words of the train split, English stop words left out) projected onto their
+    8192 most frequent words of the train split, the first by alphabet of equals, English stop words
+    left out) projected onto their
     64 principal directions and scaled to unit length. The largest topic, by train text, is divided
     by 2-means (weighted by the documents' bytes) until there are as many as wanted. Where that
     would leave one with less than 32 kB of train, or 4 kB of validation or test, text, the topic
@@ -62,8 +63,10 @@ def topics_of(source: DerivedSource, folder: Path, reporter: Reporter) -> Topics
     Fields do not share topics, as the paper's do under its classifier: prose and mathematics have
     too few in common here, and most of the 52 would be empty.
 
-    Floating-point libraries that round otherwise may place a document elsewhere: the corpus's
-    content hash then differs, and results do not mix.
+    Processors round otherwise, and clustering amplifies it: points are rounded to six digits, which
+    leaves little of that, and the divisions of the committed results are packaged
+    (`mixgym.corpus.divisions`). Where a document is placed elsewhere all the same, the corpus's
+    content hash differs, and results do not mix.
 
     Raises:
         MissingExtraError: without scikit-learn.
@@ -123,26 +126,33 @@ class _Field:
         for row in rows:
             split, member, number = self.rows[row]
             chosen[split].append((member, number))
-        used = {member for part in chosen.values() for member, _ in part}
-        members = tuple(member for member in self.members if member in used)
-        return members, f"{label.replace('_', ', ')} ({', '.join(members)})", chosen
+        return described(label, self.members, chosen)
+
+
+def described(
+    label: str, candidates: tuple[str, ...], documents: dict[str, Members]
+) -> tuple[tuple[str, ...], str, dict[str, Members]]:
+    """Return a topic's cell: its members among the candidates, its description, its documents."""
+    used = {member for part in documents.values() for member, _ in part}
+    members = tuple(member for member in candidates if member in used)
+    return members, f"{label.replace('_', ', ')} ({', '.join(members)})", documents
 
 
 def _term_frequencies(field: _Field, members: tuple[str, ...]) -> tuple[Any, NDArray[np.str_]]:
     """Sparse (documents, words) vectors, and the words."""
     try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     except ImportError as error:
         raise missing_extra("scikit-learn", "topics", "a topic corpus") from error
-    vectoriser = TfidfVectorizer(
-        stop_words="english",
-        token_pattern=r"(?<![^\W_])[a-z]{3,}(?![^\W_])",
-        sublinear_tf=True,
-        max_features=VOCABULARY,
-        min_df=2,
-    )
+    train = [text for text, k in zip(field.texts, field.split, strict=True) if k == 0]
+    words = {"stop_words": "english", "token_pattern": r"(?<![^\W_])[a-z]{3,}(?![^\W_])"}
     try:
-        vectoriser.fit(text for text, k in zip(field.texts, field.split, strict=True) if k == 0)
+        counter = CountVectorizer(**words, min_df=2)
+        frequencies = np.asarray(counter.fit_transform(train).sum(axis=0)).ravel()
+        # Stable: max_features leaves the choice among equals to the processor's own sort.
+        chosen = np.sort(np.argsort(-frequencies, kind="stable")[:VOCABULARY])
+        vocabulary = counter.get_feature_names_out()[chosen]
+        vectoriser = TfidfVectorizer(**words, vocabulary=vocabulary, sublinear_tf=True).fit(train)
     except ValueError as error:  # an empty vocabulary
         raise CorpusError(
             f"no topics in {field.name} ({', '.join(members)}): {error}; give it more text"
@@ -158,7 +168,7 @@ def _projected(field: _Field, vectors: Any, seed: int) -> NDArray[np.float64]:
     with threadpool_limits(1):
         projection = TruncatedSVD(size, random_state=seed).fit(vectors[field.split == 0])
         points = projection.transform(vectors)
-    return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    return np.round(points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12), 6)
 
 
 def _divided(

@@ -218,3 +218,33 @@ def test_topics_without_scikit_learn_name_the_extra(
     monkeypatch.setitem(sys.modules, "sklearn.feature_extraction.text", None)
     with pytest.raises(MissingExtraError, match=r"mixgym\[topics\]"):
         load_corpus(f"topics:files:{subjects}?source=mixed", cache=tmp_path / "cache")
+
+
+def test_what_is_clustered_does_not_depend_on_how_a_processor_rounds() -> None:
+    pytest.importorskip("sklearn")
+    from types import SimpleNamespace
+
+    from mixgym.corpus import topics as module
+
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(sum(SUBJECTS.values(), OTHER), 30)) for _ in range(100)]
+    field = SimpleNamespace(name="source", texts=texts, split=np.zeros(100, np.int64))
+    vectors, _ = module._term_frequencies(field, ("mixed",))  # type: ignore[arg-type]
+    points = module._projected(field, vectors, 0)  # type: ignore[arg-type]
+    vectors.data *= 1 + 1e-15 * rng.standard_normal(len(vectors.data))
+    np.testing.assert_array_equal(points, module._projected(field, vectors, 0))  # type: ignore[arg-type]
+
+
+def test_of_equally_frequent_words_the_first_by_alphabet_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sklearn")
+    from types import SimpleNamespace
+
+    from mixgym.corpus import topics as module
+
+    monkeypatch.setattr(module, "VOCABULARY", 3)
+    texts = ["wheat vessel anchor", "vessel barley wheat anchor", "wheat barley"]
+    field = SimpleNamespace(name="source", texts=texts, split=np.zeros(3, np.int64))
+    _, words = module._term_frequencies(field, ("mixed",))  # type: ignore[arg-type]
+    assert words.tolist() == ["anchor", "barley", "wheat"]
