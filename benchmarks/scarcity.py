@@ -2,13 +2,16 @@
 
     python benchmarks/scarcity.py --limit 3000 --steps 2400 --set batch_size=16 --seeds 0 1 \
         --static 0.15 0.35 --hold 24:0.3 26:0.3 --ramp 0.4:0.85
+    python benchmarks/scarcity.py --version 1 --limit 3000 --steps 2400 --seeds 0 1 \
+        --set context=16 batch_size=64 final_decay=0.04 --static 0.3 0.4 --spike 0.15:29:1
 
 Every arm is a share of the targets, the rest on the related domains: constant (`--static S`); none
 until decision D of 30, then S (`--hold D:S`, forked from one run); rising linearly from none at a
 share F of the run to S at its end (`--ramp F:S`); or a constant C until decision D, then S
-(`--spike C:D:S`, forked from the constant run, whose own end is a row too). Losses are the targets'
-mean on validation, in nats per byte. Rows are appended to --out as they come; arms found there are
-not repeated.
+(`--spike C:D:S`, forked from the constant run, whose own end is a row too). The targets and the
+related domains are those of a version of MicroTarget (`--version`). Losses are the targets' mean on
+validation, in nats per byte. Rows are appended to --out as they come; arms found there are not
+repeated.
 """
 
 from __future__ import annotations
@@ -25,23 +28,27 @@ import yaml
 from numpy.typing import NDArray
 
 from mixgym.corpus import load_corpus
-from mixgym.envs.micro_target import GROUPS
+from mixgym.envs import micro_target, micro_target_v1
 from mixgym.lm.settings import PRESETS
 from mixgym.lm.training import TrainingRun
 
 DECISIONS = 30
-WINDOWS = 512
-COLUMNS = ["model", "limit", "steps", "settings", "seed", "arm", "validation_loss"]
+BYTES = 32_768  # of each target's validation text, in windows of the context; at least 512
+GROUPS = (micro_target.GROUPS, micro_target_v1.GROUPS)
+COLUMNS = ["version", "model", "limit", "steps", "settings", "seed", "arm", "validation_loss"]
 OUT = Path(__file__).parent / "results" / "scarcity" / "scarcity.csv"
 
 Mixture = NDArray[np.float64]
 
 
 class Experiment:
-    """One setting: model, scarcity, horizon, training arguments."""
+    """One setting: targets, model, scarcity, horizon, training arguments."""
 
-    def __init__(self, model: str, limit: int, steps: int, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, version: int, model: str, limit: int, steps: int, settings: dict[str, Any]
+    ) -> None:
         self.row = {
+            "version": str(version),
             "model": model,
             "limit": str(limit),
             "steps": str(steps),
@@ -50,8 +57,11 @@ class Experiment:
         self.steps = steps // DECISIONS
         self.model = model
         self.settings = PRESETS[model].settings.updated(settings)
-        self.corpus = load_corpus("core19", limit=dict.fromkeys(GROUPS["target"], limit))
-        self.targets = np.array([self.corpus.names.index(name) for name in GROUPS["target"]])
+        self.groups = GROUPS[version]
+        targets = self.groups["target"]
+        self.corpus = load_corpus("core19", limit=dict.fromkeys(targets, limit))
+        self.targets = np.array([self.corpus.names.index(name) for name in targets])
+        self.windows = max(512, BYTES // self.settings.context)
 
     def run(self, seed: int) -> TrainingRun:
         """Return a fresh training run."""
@@ -67,8 +77,8 @@ class Experiment:
         """Return the mixture with a share of the targets and the rest on the related domains."""
         weights = np.zeros(self.corpus.K)
         for group, share in (("target", target), ("related", 1 - target)):
-            for name in GROUPS[group]:
-                weights[self.corpus.names.index(name)] = share / len(GROUPS[group])
+            for name in self.groups[group]:
+                weights[self.corpus.names.index(name)] = share / len(self.groups[group])
         return weights
 
     def go(
@@ -81,7 +91,7 @@ class Experiment:
 
     def loss(self, run: TrainingRun) -> float:
         """Mean validation loss of the targets."""
-        loss = run.evaluate("validation", domains=self.targets, windows=WINDOWS)
+        loss = run.evaluate("validation", domains=self.targets, windows=self.windows)
         return float(loss[self.targets].mean())
 
 
@@ -90,6 +100,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", type=int, default=0, choices=range(len(GROUPS)))
     parser.add_argument("--model", default="micro", choices=sorted(PRESETS))
     parser.add_argument("--limit", type=int, required=True, help="bytes of each target domain")
     parser.add_argument("--steps", type=int, required=True)
@@ -104,7 +115,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     settings = {key: yaml.safe_load(value) for key, value in (s.split("=", 1) for s in options.set)}
-    experiment = Experiment(options.model, options.limit, options.steps, settings)
+    experiment = Experiment(options.version, options.model, options.limit, options.steps, settings)
     done = _done(options.out)
 
     def wanted(seed: int, arm: str) -> bool:

@@ -4,6 +4,8 @@ Clustering amplifies rounding, and the fields of `mixgym/MicroContinual52` have 
 number from the same few templates: processors that round the sixteenth digit otherwise divide them
 otherwise, and results would not mix. What the committed results stand on is therefore packaged:
 the topic of every document, by its number in the base corpus, whose content hash must agree.
+`topics_of`, which rounds and breaks ties so that processors agree, would divide these fields
+otherwise: the packaged divisions are older than that.
 """
 
 from __future__ import annotations
@@ -41,12 +43,12 @@ def write_division(topics: Topics, source: DerivedSource, base_hash: str, path: 
     """
     if any(len(labels) > 256 for labels in topics.facts.values()):
         raise ValueError("a field of more than 256 topics: their numbers are bytes")
-    arrays: dict[str, Any] = {}
+    numbers: dict[str, dict[int, int]] = {}
     for field, labels in topics.facts.items():
         for number, label in enumerate(labels):
             for split, documents in topics.cells[f"{field}_{label}"][2].items():
                 for member, document in documents:
-                    arrays.setdefault(f"{field}/{split}/{member}", {})[document] = number
+                    numbers.setdefault(f"{field}/{split}/{member}", {})[document] = number
     fields = {name: list(members) for name, members in source.fields.items()}
     facts = {
         "name": source.name,
@@ -55,14 +57,12 @@ def write_division(topics: Topics, source: DerivedSource, base_hash: str, path: 
         "labels": topics.facts,
     }
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(
-            file,
-            facts=np.frombuffer(json.dumps(facts).encode(), np.uint8),
-            **{
-                name: np.array([chosen[k] for k in range(len(chosen))], np.uint8)
-                for name, chosen in arrays.items()
-            },
-        )
+        packed: dict[str, Any] = {
+            name: np.array([chosen[k] for k in range(len(chosen))], np.uint8)
+            for name, chosen in numbers.items()
+        }
+        packed["facts"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
+        np.savez_compressed(file, **packed)
 
 
 def read_division(path: Path) -> Topics:

@@ -145,10 +145,14 @@ def _term_frequencies(field: _Field, members: tuple[str, ...]) -> tuple[Any, NDA
     except ImportError as error:
         raise missing_extra("scikit-learn", "topics", "a topic corpus") from error
     train = [text for text, k in zip(field.texts, field.split, strict=True) if k == 0]
-    words = {"stop_words": "english", "token_pattern": r"(?<![^\W_])[a-z]{3,}(?![^\W_])"}
+    words: dict[str, Any] = {
+        "stop_words": "english",
+        "token_pattern": r"(?<![^\W_])[a-z]{3,}(?![^\W_])",
+    }
     try:
         counter = CountVectorizer(**words, min_df=2)
-        frequencies = np.asarray(counter.fit_transform(train).sum(axis=0)).ravel()
+        counts: Any = counter.fit_transform(train)
+        frequencies = np.asarray(counts.sum(axis=0)).ravel()
         # Stable: max_features leaves the choice among equals to the processor's own sort.
         chosen = np.sort(np.argsort(-frequencies, kind="stable")[:VOCABULARY])
         vocabulary = counter.get_feature_names_out()[chosen]
