@@ -51,9 +51,11 @@ docs: $(STAMP)  ## Regenerate the pages made from docstrings
 bench: $(STAMP)  ## Overhead against a bare training loop, and process scaling
 	$(BIN)/python benchmarks/overhead.py
 
-results: $(STAMP)  ## Recompute benchmarks/results/foundation (half an hour to an hour on 2 cores)
+results: $(STAMP)  ## Recompute benchmarks/results/foundation and micro-target (two hours on 2 cores)
 	$(BIN)/mixgym compare --suite benchmarks/suites/foundation.yml --out benchmarks/results/foundation --resume
 	$(BIN)/python benchmarks/stationarity.py benchmarks/results/foundation/summary.csv
+	$(BIN)/mixgym compare --suite benchmarks/suites/micro-target.yml --out benchmarks/results/micro-target --resume
+	$(BIN)/python benchmarks/stationarity.py benchmarks/results/micro-target/summary.csv
 
 presets: $(STAMP)  ## Recompute benchmarks/results/presets
 	$(BIN)/python benchmarks/presets.py --corpus core19 --seconds 25 --workers 2
