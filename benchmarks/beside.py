@@ -12,6 +12,7 @@ ENVIRONMENTS = {
     "nano": "mixgym/NanoPretrain-v0",
     "micro": "mixgym/MicroPretrain-v0",
     "target": "mixgym/MicroTarget-v0",
+    "target-v1": "mixgym/MicroTarget-v1",
 }
 STEPS_PER_ROUND = 20
 

@@ -302,7 +302,7 @@ def main() -> None:
     if "import" in options.parts:
         add("import", "mixgym", import_seconds())
     for name, env_id in ENVIRONMENTS.items():
-        if "steps" in options.parts and name != "target":
+        if "steps" in options.parts and not name.startswith("target"):
             add("steps", name, steps(env_id, options.rounds))
         if "memory" in options.parts:
             add("memory", name, memory(env_id))
