@@ -24,7 +24,7 @@ demo: $(STAMP)  ## Train real language models under seven data mixers: table, pl
 	@echo
 	@echo "Open runs/demo/report.html. Then try:"
 	@echo "  $(BIN)/mixgym list                                  what there is"
-	@echo "  $(BIN)/mixgym info mixgym/MicroTarget-v0            a harder environment"
+	@echo "  $(BIN)/mixgym info mixgym/MicroTarget-v1            a harder environment"
 	@echo "  $(BIN)/mixgym replay runs/demo/runs/NanoPretrain-v0/natural/seed-0   re-execute a run, bit for bit"
 	@echo "  docs/tutorials/own_data.md                          your own text in minutes"
 
