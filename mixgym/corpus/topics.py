@@ -52,13 +52,13 @@ def topics_of(source: DerivedSource, folder: Path, reporter: Reporter) -> Topics
 
     Documents are term-frequency vectors (logarithmic, inverse document frequency, unit length; the
     8192 most frequent words of the train split, the first by alphabet of equals, English stop words
-    left out) projected onto their
-    64 principal directions and scaled to unit length. The largest topic, by train text, is divided
-    by 2-means (weighted by the documents' bytes) until there are as many as wanted. Where that
-    would leave one with less than 32 kB of train, or 4 kB of validation or test, text, the topic
-    is cut at half its train text across the line between the two centres; where that would too,
-    it stays whole, and the next largest is tried. All is learned from the train split; documents
-    of validation and test go where their words put them and stay in their split.
+    left out) projected onto their 64 principal directions and scaled to unit length. The largest
+    topic, by train text, is divided by 2-means (weighted by the documents' bytes) until there are
+    as many as wanted. Where that would leave one with less than 32 kB of train, or 4 kB of
+    validation or test, text, the topic is cut at half its train text across the line between the
+    two centres; where that would too, it stays whole, and the next largest is tried. All is learned
+    from the train split; documents of validation and test go where their words put them and stay in
+    their split.
 
     Fields do not share topics, as the paper's do under its classifier: prose and mathematics have
     too few in common here, and most of the 52 would be empty.

@@ -365,22 +365,6 @@ def test_the_commands(collected: Path, tmp_path: Path) -> None:
     assert "random-walk" in result.output
 
 
-def test_no_figure_is_cut_off_at_80_columns(
-    collected: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mixgym.cli_collect import register
-    from mixgym.trajectories.show import BehaviourSummary
-
-    row = BehaviourSummary("random-walk", 384, 27_266, 2.8129, 0.0343, 2.8601, 100.0, 0.466)
-    monkeypatch.setattr("mixgym.trajectories.show.summarise", lambda data: [row])
-    app = typer.Typer()
-    register(app)
-    command = ["trajectories", "show", str(collected)]
-    output = CliRunner().invoke(app, command, env={"COLUMNS": "80"}).output
-    shown = ("random-walk", "27,266", "2.8129 ± 0.0343", "2.8601", "100.0", "0.466", "movement")
-    assert all(text in output for text in shown), output
-
-
 @pytest.mark.slow
 def test_killed_hard_and_resumed(tmp_path: Path) -> None:
     """kill -9 while episodes are being logged: finished ones stay, none is doubled."""
