@@ -36,7 +36,7 @@ class MicroTargetV1Env(PretrainEnv):
     and most of it pays at the end (with windows of 16 bytes more than with 32,
     benchmarks/results/scarcity). A fixed mixture has to choose. In the committed results
     (benchmarks/results/micro-target, five seeds) 15 % targets until the last decision, and then the
-    targets alone, end 0.046 nats per byte below the best of twelve fixed mixtures, five times the
+    targets alone, end 0.046 nats per byte below the best of fourteen fixed mixtures, five times the
     standard deviation of that difference over seeds. Moving linearly from the rest to the targets
     does far worse than any fixed share of them up to a half: when matters, not that it moves.
 
