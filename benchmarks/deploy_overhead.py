@@ -218,8 +218,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.decisions < 2 or options.steps_per_decision < 1 or options.repeats < 1:
         parser.error("--decisions must be at least 2, the other numbers at least 1")
-    from mixgym.compare.pool import WORKER_ENVIRONMENT
     from mixgym.compare.statistics import mean_interval
+    from mixgym.experiment.pool import WORKER_ENVIRONMENT
 
     os.environ.update(WORKER_ENVIRONMENT)  # read when the processes below begin
     rows = []

@@ -174,7 +174,7 @@ print("done", flush=True)
 
 
 def _run_workers(env_id: str, episodes: int, workers: int) -> float:
-    from mixgym.compare.pool import WORKER_ENVIRONMENT
+    from mixgym.experiment.pool import WORKER_ENVIRONMENT
 
     running = [
         subprocess.Popen(

@@ -110,7 +110,7 @@ def agent(name: str, rounds: int, **arguments: Any) -> dict[str, Any]:
 
 def doremi_proxy(rounds: int) -> dict[str, Any]:
     """Compare DoReMi's proxy, the reference model's losses included, to a plain loop."""
-    from agents.doremi import DoReMi
+    from mixgym_agents.proxies.doremi import DoReMi
 
     steps = (rounds + 1) * STEPS_PER_ROUND
     reference, proxy = (training_run("micro", rounds, STEPS_PER_ROUND) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Agents, found by their entry points and never imported by name.
+"""The agent interface, and the installed agents, found by their entry points.
 
 A package offers an agent by an entry point of the group `mixgym.agents` whose value is a callable
 `(**arguments) -> Agent`. Ours and a third party's install the same way.
@@ -7,12 +7,15 @@ A package offers an agent by an entry point of the group `mixgym.agents` whose v
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from gymnasium import Env
 from numpy.typing import NDArray
 
 from mixgym.errors import MixgymError, unknown_name
@@ -20,18 +23,58 @@ from mixgym.errors import MixgymError, unknown_name
 GROUP = "mixgym.agents"
 
 
-class Agent(Protocol):
-    """What mixgym asks of an agent; `agents.base` documents the contract and helps to keep it."""
+class Agent(ABC):
+    """Chooses the action of every decision.
+
+    A run is `observation, info = env.reset(seed=...)`, `agent.start(env, seed)`, then `act` before
+    each `env.step` and `observe` after it. To resume a run, `start` again and then `load`.
+
+    Attributes:
+        name: the agent's name.
+        action_map: the action map the environment must be made with; None for its default.
+        env_arguments: further arguments the environment should be made with, JSON-plain; those
+            that are given explicitly come first. Of `gradients`, the kinds are joined.
+    """
 
     name: str
-    action_map: str | None
-    env_arguments: Mapping[str, Any]
+    action_map: str | None = None
+    env_arguments: Mapping[str, Any] = MappingProxyType({})
 
-    def start(self, env: Any, seed: int) -> None: ...
-    def act(self, observation: NDArray[Any], info: dict[str, Any]) -> NDArray[np.float32]: ...
-    def learn(self, env: Any, budget: int) -> None: ...
-    def save(self, path: str | Path) -> None: ...
-    def load(self, path: str | Path) -> None: ...
+    @abstractmethod
+    def start(self, env: Env[Any, Any], seed: int) -> None:
+        """Begin an episode of `env` (reset already, maybe wrapped).
+
+        Forgets the previous episode, keeps what was learned. All the agent's randomness in the
+        episode follows from `seed`.
+        """
+
+    @abstractmethod
+    def act(self, observation: NDArray[Any], info: dict[str, Any]) -> NDArray[np.float32]:
+        """Return the action for the decision at hand; called once a decision."""
+
+    def observe(self, reward: Any, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
+        """Be told what the environment returned for the last action; called after every step.
+
+        An agent that learns online learns from this reward, so that a wrapper's counts as it does
+        in training; the others ignore it.
+        """
+        return None
+
+    def learn(self, env: Env[Any, Any], budget: int) -> None:
+        """Learn from `budget` decisions in `env`; agents that don't learn do nothing."""
+        return None
+
+    @abstractmethod
+    def save(self, path: str | Path) -> None:
+        """Write everything the next `act` depends on (JSON or safetensors, never a pickle)."""
+
+    @abstractmethod
+    def load(self, path: str | Path) -> None:
+        """Restore what `save` wrote, so that the next action is the same.
+
+        Raises:
+            CheckpointError: damaged, or of another agent, configuration or set of domains.
+        """
 
 
 def list_agents() -> dict[str, EntryPoint]:

@@ -22,6 +22,10 @@ class CheckpointError(MixgymError):
     """A checkpoint is damaged, or belongs to another corpus or configuration."""
 
 
+class DamagedFileError(MixgymError, ValueError):
+    """A file is not what was written: the message names it, what is wrong, and the remedy."""
+
+
 class MissingExtraError(MixgymError, ImportError):
     """An optional library is needed; the message names the extra that installs it."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mixgym.cli import main
+from mixgym.commands.main import main
 
 SNAPSHOTS = Path(__file__).parent / "compare" / "help"
 COMMANDS = ("", "list", "info", "compare", "train", "tune", "evaluate", "replay", "plot", "doctor")
@@ -18,7 +18,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     """The command as a process of its own."""
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
     return subprocess.run(
-        [sys.executable, "-m", "mixgym.cli", *arguments],
+        [sys.executable, "-m", "mixgym.commands.main", *arguments],
         capture_output=True,
         text=True,
         env=environment,
@@ -64,7 +64,7 @@ def test_help(command: str) -> None:
 def test_help_is_light() -> None:
     code = (
         "import sys; sys.argv = ['mixgym', '--help']\n"
-        "from mixgym.cli import main\n"
+        "from mixgym.commands.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'transformers', 'matplotlib', 'scipy'} & set(sys.modules)\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from mixgym.corpus.cli import data_app
+from mixgym.commands.data import data_app
 
 SNAPSHOT = Path(__file__).parent / "compare" / "help" / "data-base.txt"
 
@@ -23,7 +23,7 @@ def words(text: str) -> str:
 
 def test_help() -> None:
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    command = [sys.executable, "-m", "mixgym.cli", "data", "base", "--help"]
+    command = [sys.executable, "-m", "mixgym.commands.main", "data", "base", "--help"]
     shown = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     if os.environ.get("UPDATE_HELP"):
         SNAPSHOT.write_text(shown.stdout)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mixgym.compare.plan import Comparison, Study, read_suite
     from mixgym.compare.replay import Replay, replay_run
-    from mixgym.compare.request import AgentSpec, RunRequest
     from mixgym.compare.study import StudyResult, compare, redraw, run_study
+    from mixgym.experiment.request import AgentSpec, RunRequest
 
 __all__ = [
     "AgentSpec",

@@ -74,7 +74,7 @@ def _agents() -> Check:
 
 
 def _threads() -> Check:
-    from mixgym.compare.pool import available_cpus
+    from mixgym.experiment.pool import available_cpus
 
     cpus = available_cpus()
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
@@ -125,10 +125,10 @@ def _corpora() -> Iterator[Check]:
 
 def _smoke() -> Check:
     from mixgym.compare.plan import Comparison, Study
-    from mixgym.compare.request import AgentSpec
     from mixgym.compare.runner import execute_run
     from mixgym.compare.validate import prepare
     from mixgym.errors import MixgymError
+    from mixgym.experiment.request import AgentSpec
 
     name = "tiny run"
     try:

@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from mixgym.compare.configuration import configuration_differences
-from mixgym.compare.request import AgentSpec, RunRequest, check_plain
-from mixgym.compare.yamltext import load_yaml
 from mixgym.errors import MixgymError, unknown_name
+from mixgym.experiment.configuration import configuration_differences
+from mixgym.experiment.request import AgentSpec, RunRequest, check_plain
+from mixgym.experiment.yamltext import load_yaml
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 _COMPARISON_KEYS = (

@@ -1,4 +1,4 @@
-"""A worker process that probes runs; see `mixgym.compare.worker` for the protocol."""
+"""A worker process that probes runs; see `mixgym.experiment.worker` for the protocol."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mixgym.compare.probing import ProbeRequest
-from mixgym.compare.request import RunRequest
-from mixgym.compare.worker import answer, main
+from mixgym.experiment.request import RunRequest
+from mixgym.experiment.worker import answer, main
 
 
 @dataclass(frozen=True, eq=False)
 class ProbeJob:
-    """A run and what to measure of it, as `mixgym.compare.pool` takes it."""
+    """A run and what to measure of it, as `mixgym.experiment.pool` takes it."""
 
     module: ClassVar[str] = "mixgym.compare.probe_worker"
     request: RunRequest

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.request import RunRequest
 from mixgym.compare.runfolder import (
     CONFIG,
     METRICS,
@@ -28,6 +27,7 @@ from mixgym.compare.runfolder import (
 )
 from mixgym.compare.statistics import mean_interval, paired_differences
 from mixgym.errors import MixgymError
+from mixgym.experiment.request import RunRequest
 from mixgym.files import read_json, write_json
 
 PROBES_FILE = "probes.json"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from mixgym.compare.pool import Event, Job
+from mixgym.experiment.pool import Event, Job
 
 
 class StudyProgress:

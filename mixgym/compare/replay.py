@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from mixgym.compare.provenance import code_version
-from mixgym.compare.request import RunRequest
 from mixgym.compare.runfolder import (
     CONFIG,
     METRICS,
@@ -21,6 +19,8 @@ from mixgym.compare.runfolder import (
     read_metrics,
 )
 from mixgym.errors import MixgymError
+from mixgym.experiment.provenance import code_version
+from mixgym.experiment.request import RunRequest
 from mixgym.files import read_json
 from mixgym.rewards.vector import scalar_reward
 

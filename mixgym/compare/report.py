@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.provenance import git_revision, library_versions
 from mixgym.compare.reported import ReportedRow, reported_html
-from mixgym.compare.request import AgentSpec
 from mixgym.compare.summary import SummaryRow
 from mixgym.compare.table import arms, html_table
+from mixgym.experiment.provenance import git_revision, library_versions
+from mixgym.experiment.request import AgentSpec
 from mixgym.files import write_text
 
 REPORT = "report.html"
@@ -206,7 +206,7 @@ def command(study: Study) -> str:
 
 
 def agent_text(agent: AgentSpec) -> str:
-    """An agent as `--agent` reads it; the inverse of `mixgym.compare.request.parse_agent`."""
+    """An agent as `--agent` reads it; the inverse of `mixgym.experiment.request.parse_agent`."""
     text = agent.agent if agent.label == agent.agent else f"{agent.label}={agent.agent}"
     return f"{text}:{_flow(agent.arguments)}" if agent.arguments else text
 

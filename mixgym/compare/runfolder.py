@@ -16,8 +16,8 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mixgym.compare.request import RunRequest
 from mixgym.errors import MixgymError
+from mixgym.experiment.request import RunRequest
 from mixgym.files import atomic_path, read_json, write_json
 
 CONFIG = "config.json"

@@ -15,9 +15,6 @@ from numpy.typing import NDArray
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
-from mixgym.compare.configuration import configuration_differences, resolved_configuration
-from mixgym.compare.provenance import git_revision, library_versions
-from mixgym.compare.request import RunRequest
 from mixgym.compare.runfolder import (
     CONFIG,
     MetricsWriter,
@@ -27,6 +24,9 @@ from mixgym.compare.runfolder import (
 )
 from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
+from mixgym.experiment.configuration import configuration_differences, resolved_configuration
+from mixgym.experiment.provenance import git_revision, library_versions
+from mixgym.experiment.request import RunRequest
 from mixgym.files import write_json
 from mixgym.rewards.vector import penalty_vector, scalar_reward
 

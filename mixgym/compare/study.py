@@ -11,10 +11,8 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from mixgym.compare.plan import Comparison, Study, merge, seed_range
-from mixgym.compare.pool import Failure, Job, check_workers, run_pool
 from mixgym.compare.progress import StudyProgress
 from mixgym.compare.reported import REPORTED, ReportedRow, collect_reported, reported_tables
-from mixgym.compare.request import AgentSpec
 from mixgym.compare.runfolder import RESULT, finished_result
 from mixgym.compare.summary import (
     CURVES,
@@ -27,6 +25,8 @@ from mixgym.compare.summary import (
 )
 from mixgym.compare.table import arms, rich_tables
 from mixgym.errors import MixgymError
+from mixgym.experiment.pool import Failure, Job, check_workers, run_pool
+from mixgym.experiment.request import AgentSpec
 from mixgym.files import read_json, write_json
 
 CONFIG = "config.json"

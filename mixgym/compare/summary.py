@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.request import RunRequest
 from mixgym.compare.runfolder import METRICS, finished_result, number, read_metrics
 from mixgym.compare.statistics import bits_per_byte, perplexity_per_byte, steps_to_target
 from mixgym.errors import MixgymError
+from mixgym.experiment.request import RunRequest
 from mixgym.files import atomic_path
 
 SUMMARY = "summary.csv"

@@ -15,11 +15,11 @@ from gymnasium.envs.registration import load_env_creator
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
-from mixgym.compare.configuration import absolute_paths, resolved_configuration
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.provenance import code_version
 from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError, unknown_name
+from mixgym.experiment.configuration import absolute_paths, resolved_configuration
+from mixgym.experiment.provenance import code_version
 
 
 def environment_id(name: str) -> str:

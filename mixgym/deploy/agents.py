@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixgym.agents import Agent, list_agents, make_agent
-from mixgym.compare.request import parse_agent
+from mixgym.experiment.request import parse_agent
 from mixgym.train.evaluate import policy_agent
 
 

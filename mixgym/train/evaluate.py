@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from mixgym.compare.plan import Comparison, Study, seed_range
-from mixgym.compare.request import AgentSpec
 from mixgym.compare.study import StudyResult, run_study
 from mixgym.errors import CheckpointError
+from mixgym.experiment.request import AgentSpec
 from mixgym.files import read_json
 from mixgym.train.trainer import COST
 

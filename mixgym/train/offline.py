@@ -11,9 +11,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from mixgym.agents import make_agent
-from mixgym.compare.provenance import code_version, library_versions
-from mixgym.compare.request import AgentSpec
 from mixgym.errors import MixgymError
+from mixgym.experiment.provenance import code_version, library_versions
+from mixgym.experiment.request import AgentSpec
 from mixgym.files import read_json, write_json
 from mixgym.train.trainer import CONFIG, COST, POLICY, check_config, check_folder, remove
 from mixgym.trajectories.record import Trajectories

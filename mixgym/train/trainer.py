@@ -13,11 +13,11 @@ from filelock import FileLock, Timeout
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
-from mixgym.compare.provenance import code_version, library_versions
-from mixgym.compare.request import AgentSpec, check_plain
 from mixgym.compare.validate import environment_id
 from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
+from mixgym.experiment.provenance import code_version, library_versions
+from mixgym.experiment.request import AgentSpec, check_plain
 from mixgym.files import read_json, write_json
 from mixgym.train.monitor import EpisodeRecord, Monitor
 

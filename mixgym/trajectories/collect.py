@@ -11,12 +11,12 @@ import gymnasium as gym
 from filelock import FileLock, Timeout
 
 import mixgym  # noqa: F401  (registers the environments)
-from mixgym.compare.configuration import absolute_paths, resolved_configuration
-from mixgym.compare.pool import Event, Failure, check_workers, run_pool
-from mixgym.compare.provenance import code_version, git_revision, library_versions
-from mixgym.compare.request import AgentSpec, parse_agent
 from mixgym.compare.validate import build_corpus, environment_id
 from mixgym.errors import CheckpointError, MixgymError
+from mixgym.experiment.configuration import absolute_paths, resolved_configuration
+from mixgym.experiment.pool import Event, Failure, check_workers, run_pool
+from mixgym.experiment.provenance import code_version, git_revision, library_versions
+from mixgym.experiment.request import AgentSpec, parse_agent
 from mixgym.files import read_json, write_json
 from mixgym.trajectories.dataset import (
     KEY,

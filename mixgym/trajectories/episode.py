@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
-from mixgym.compare.request import AgentSpec
 from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
+from mixgym.experiment.request import AgentSpec
 from mixgym.simplex import BOX_TOLERANCE, Mixture, Simplex
 from mixgym.trajectories.behaviours import BEHAVIOURS, Behaviour, make_behaviour
 from mixgym.trajectories.record import SEPARATOR, Trajectory, write_episode

@@ -8,15 +8,15 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mixgym.compare.pool import WORKER_ENVIRONMENT, Event, Failure
 from mixgym.errors import missing_extra
+from mixgym.experiment.pool import WORKER_ENVIRONMENT, Event, Failure
 from mixgym.trajectories.worker import EpisodeJob
 
 
 def run_ray(
     jobs: Sequence[EpisodeJob], workers: int | None, on_event: Callable[[Event], None]
 ) -> list[Failure]:
-    """Execute `jobs` on a Ray cluster; the counterpart of `mixgym.compare.pool.run_pool`.
+    """Execute `jobs` on a Ray cluster; the counterpart of `mixgym.experiment.pool.run_pool`.
 
     Connects to the cluster that `RAY_ADDRESS` names, joins one that is initialised already, or
     starts a local one, which is stopped at the end. The episodes' folder must be shared by the

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mixgym.compare.request import AgentSpec, check_plain
 from mixgym.errors import MixgymError, UnknownNameError, unknown_name
+from mixgym.experiment.request import AgentSpec, check_plain
 from mixgym.trajectories.behaviours import BEHAVIOURS, Mixed, make_behaviour
 
 _SEEDS = int.from_bytes(b"traj")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixgym.compare.configuration import configuration_differences
 from mixgym.errors import MixgymError
+from mixgym.experiment.configuration import configuration_differences
 from mixgym.trajectories.dataset import (
     REFERENCES,
     content_digest,

@@ -1,4 +1,4 @@
-"""A worker process that logs episodes; see `mixgym.compare.worker` for the protocol."""
+"""A worker process that logs episodes; see `mixgym.experiment.worker` for the protocol."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mixgym.compare.worker import answer, main
+from mixgym.experiment.worker import answer, main
 from mixgym.trajectories.request import CollectionRequest
 
 
 @dataclass(frozen=True, eq=False)
 class EpisodeJob:
-    """An episode of a collection and the file it goes to, as `mixgym.compare.pool` takes it."""
+    """An episode of a collection and the file it goes to, as `mixgym.experiment.pool` takes it."""
 
     module: ClassVar[str] = "mixgym.trajectories.worker"
     request: CollectionRequest

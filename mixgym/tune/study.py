@@ -16,10 +16,10 @@ import yaml
 from filelock import FileLock, Timeout
 
 import mixgym  # noqa: F401  (registers the environments)
-from mixgym.compare.provenance import code_version, library_versions
-from mixgym.compare.request import AgentSpec, check_plain
 from mixgym.compare.validate import environment_id
 from mixgym.errors import MixgymError, missing_extra
+from mixgym.experiment.provenance import code_version, library_versions
+from mixgym.experiment.request import AgentSpec, check_plain
 from mixgym.files import read_json, write_json, write_text
 from mixgym.tune.space import Space, defaults, search_space, split_arguments, suggest
 from mixgym.tune.trial import run_trial, spent, trial_folder

@@ -13,8 +13,8 @@ from typing import Any
 import gymnasium as gym
 
 from mixgym.agents import make_agent
-from mixgym.compare.request import AgentSpec
 from mixgym.envs.arguments import with_wanted
+from mixgym.experiment.request import AgentSpec
 from mixgym.files import read_json, write_json
 from mixgym.train.trainer import COST, TrainingRequest, train_agent
 

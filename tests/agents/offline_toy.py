@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixgym.compare.request import AgentSpec
+from mixgym.experiment.request import AgentSpec
 from mixgym.simplex import SoftmaxMap
 from mixgym.trajectories.behaviours import make_behaviour
 from mixgym.trajectories.dataset import content_digest

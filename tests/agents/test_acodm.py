@@ -11,12 +11,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from mixgym_agents.acodm.agent import AcOdm
+from mixgym_agents.acodm.config import Config, Released, hyperparameters
+from mixgym_agents.acodm.ddpg import Ddpg
+from mixgym_agents.acodm.replay import Batch, ReplayBuffer
+from mixgym_agents.learning.networks import Inputs, Normaliser, make_network, policy
 
-from agents.acodm import AcOdm
-from agents.acodm_config import Config, Released, hyperparameters
-from agents.acodm_ddpg import Ddpg
-from agents.acodm_networks import Inputs, Normaliser, make_network, policy
-from agents.acodm_replay import Batch, ReplayBuffer
 from mixgym.envs.observation import ObservationLayout
 from mixgym.errors import MixgymError, UnknownNameError
 from mixgym.lm.threads import private_rng

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from mixgym_agents.acodm.agent import AcOdm
+from mixgym_agents.acodm.config import Config
+from mixgym_agents.acodm.ddpg import Ddpg
+from mixgym_agents.learning.networks import policy
+from mixgym_agents.learning.rewards import Rewards
 from numpy.typing import NDArray
 
-from agents.acodm import AcOdm
-from agents.acodm_config import Config
-from agents.acodm_ddpg import Ddpg
-from agents.acodm_networks import policy
-from agents.acodm_rewards import Rewards
 from mixgym.envs.observation import ObservationLayout
 from mixgym.errors import MixgymError
 from tests.agents.toy import ContextualSimplex, average_reward

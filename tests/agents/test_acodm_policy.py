@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mixgym_agents.acodm.agent import AcOdm
+from mixgym_agents.learning.cost import Cost
 
-from agents.acodm import AcOdm
-from agents.acodm_cost import Cost
 from mixgym.errors import CheckpointError
 from mixgym.ledger import Ledger
 from tests.agents.toy import ContextualSimplex
@@ -225,7 +225,7 @@ def test_saving_again_replaces_the_policy_whole(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("agents.acodm_store.write_json", fail)
+        patch.setattr("mixgym_agents.learning.store.write_json", fail)
         with pytest.raises(OSError, match="disk full"):
             agent.save(tmp_path)
     assert AcOdm(policy=str(tmp_path))._saved.scalars["decisions"] == 5  # type: ignore[union-attr]

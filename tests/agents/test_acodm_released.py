@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mixgym_agents.acodm.agent import AcOdm
+from mixgym_agents.acodm.config import Config, Released, annealed_learning_rate
+from mixgym_agents.acodm.ddpg import Ddpg, explore
+from mixgym_agents.acodm.untrained_actor import UntrainedActor
+from mixgym_agents.learning.networks import Normaliser, change_since
+from mixgym_agents.learning.rewards import Rewards, zscored
+from mixgym_agents.mixers.odm_smoothed import OdmSmoothed
 
-from agents.acodm import AcOdm
-from agents.acodm_config import Config, Released, annealed_learning_rate
-from agents.acodm_ddpg import Ddpg, explore
-from agents.acodm_networks import Normaliser, change_since
-from agents.acodm_rewards import Rewards, zscored
-from agents.odm_smoothed import OdmSmoothed
-from agents.untrained_actor import UntrainedActor
 from mixgym.errors import MixgymError
 from tests.agents.toy import ContextualSimplex
 

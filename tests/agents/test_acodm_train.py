@@ -12,14 +12,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import typer
+from mixgym_agents.acodm.agent import AcOdm
 from typer.testing import CliRunner
 
 import mixgym  # noqa: F401  (registers the environments)
-from agents.acodm import AcOdm
 from mixgym.agents import make_agent
-from mixgym.cli_train import register
-from mixgym.compare.request import AgentSpec
+from mixgym.commands.train import register
 from mixgym.errors import MixgymError
+from mixgym.experiment.request import AgentSpec
 from mixgym.train import TrainingRequest, policy_agent, train_agent
 
 ENV = "mixgym/NanoPretrain-v0"
@@ -105,7 +105,7 @@ def test_a_training_killed_at_any_moment_resumes_exactly(trained, tmp_path, monk
         (
             "mixgym.envs.pretrain.PretrainEnv.step",
             "mixgym.train.trainer.write_json",
-            "agents.acodm_store.write_json",
+            "mixgym_agents.learning.store.write_json",
         )
     ):
         out = tmp_path / str(number)

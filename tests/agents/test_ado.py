@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pytest
-
-from agents.ado import Ado
-from agents.ado_law import fit, objective, predicted
+from mixgym_agents.mixers.ado import Ado
+from mixgym_agents.mixers.ado_law import fit, objective, predicted
 
 LAWS = np.array([[1.0, 0.7, 0.3], [2.5, 0.6, 0.5], [0.5, 1.0, 0.1], [4.0, 0.5, 0.7]])
 NATURAL = np.array([0.6, 0.3, 0.08, 0.02])

@@ -6,8 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from mixgym_agents.mixers.behaviour import BehaviourMixer, agent
 
-from agents.behaviour import BehaviourMixer, agent
 from mixgym.errors import UnknownNameError
 from mixgym.trajectories.behaviours import BEHAVIOURS, make_behaviour
 

@@ -10,10 +10,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from mixgym_agents.proxies.doge import Doge
+from mixgym_agents.proxies.doremi import DoReMi, ExcessWeights, GroupDro
 
 import mixgym  # noqa: F401
-from agents.doge import Doge
-from agents.doremi import DoReMi, ExcessWeights, GroupDro
 from mixgym.errors import CheckpointError, MixgymError
 
 SHORT: dict[str, Any] = {

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mixgym_agents.mixers.dga import Dga
+from mixgym_agents.mixers.doge_online import DogeOnline
+from mixgym_agents.mixers.pike import Pike
 
-from agents.base import MixerAgent
-from agents.dga import Dga
-from agents.doge_online import DogeOnline
-from agents.pike import Pike
 from mixgym.errors import MixgymError
+from mixgym.mixer import MixerAgent
 
 RULES = (DogeOnline, Dga, Pike)
 NAN = np.nan
@@ -245,8 +245,8 @@ def test_in_a_real_environment(name: str) -> None:
     import gymnasium as gym
 
     from mixgym.agents import make_agent
-    from mixgym.compare.request import AgentSpec, RunRequest
     from mixgym.compare.runner import make_environment
+    from mixgym.experiment.request import AgentSpec, RunRequest
 
     agent = make_agent(name)
     arguments = {

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import mixgym.agents
-from agents import Mixer, MixerAgent, as_agent
 from mixgym.agents import list_agents, make_agent
 from mixgym.errors import CheckpointError, MixgymError, UnknownNameError
+from mixgym.mixer import Mixer, MixerAgent, as_agent
 
 OURS: dict[str, dict[str, Any]] = {
     "natural": {},
@@ -207,7 +207,7 @@ def test_a_third_party_agent_is_found_by_its_entry_point(tmp_path, env):
     (tmp_path / "theirs.py").write_text(
         "from dataclasses import dataclass\n"
         "import numpy as np\n"
-        "from agents.base import Mixer, as_agent\n"
+        "from mixgym.mixer import Mixer, as_agent\n"
         "@dataclass(kw_only=True)\n"
         "class First(Mixer):\n"
         "    name = 'first'\n"
@@ -252,7 +252,7 @@ def test_mixgym_never_imports_the_agents():
 def test_the_factory_shows_the_mixers_arguments():
     import inspect
 
-    from agents.temperature import Temperature, agent
+    from mixgym_agents.mixers.temperature import Temperature, agent
 
     assert list(inspect.signature(agent).parameters) == ["T"]
     assert isinstance(agent(T=2.0), MixerAgent) and agent.__doc__ == Temperature.__doc__

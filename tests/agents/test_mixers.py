@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from mixgym_agents.mixers.natural import Natural
+from mixgym_agents.mixers.random import Random
+from mixgym_agents.mixers.schedule import Schedule
+from mixgym_agents.mixers.static import Static
+from mixgym_agents.mixers.temperature import Temperature
+from mixgym_agents.mixers.uniform import Uniform
 
-from agents.natural import Natural
-from agents.random import Random
-from agents.schedule import Schedule
-from agents.static import Static
-from agents.temperature import Temperature
-from agents.uniform import Uniform
 from mixgym.errors import CheckpointError, UnknownNameError
 
 NATURAL = np.array([0.6, 0.3, 0.08, 0.02])

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mixgym_agents.proxies.mixing_law import MixingLaw, MixingLawAgent, fit_mixing_law
+from mixgym_agents.proxies.olmix import Olmix, propose_mixture
+from mixgym_agents.proxies.simplex_solver import capped, minimise
+from mixgym_agents.proxies.swarm import Swarm
 from regmix_data import pile_cc, published, rank_correlation
 
-from agents.mixing_law import MixingLaw, MixingLawAgent, fit_mixing_law
-from agents.olmix import Olmix, propose_mixture
-from agents.simplex_solver import capped, minimise
-from agents.swarm import Swarm
 from mixgym.errors import MixgymError
 
 FLOORS = np.array([1.2, 0.5, 0.9])

@@ -7,9 +7,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from mixgym_agents.proxies.mixmin import MixMin, ensemble_slope, sequence_log_p
 
 import mixgym  # noqa: F401
-from agents.mixmin import MixMin, ensemble_slope, sequence_log_p
 
 RNG = np.random.default_rng(0)
 P = RNG.uniform(0.01, 0.9, size=(3, 40))

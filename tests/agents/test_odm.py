@@ -6,10 +6,9 @@ import json
 
 import numpy as np
 import pytest
-
-from agents.odm import exploration_rate
-from agents.odm_exp3 import OdmExp3
-from agents.odm_smoothed import OdmSmoothed
+from mixgym_agents.mixers.odm import exploration_rate
+from mixgym_agents.mixers.odm_exp3 import OdmExp3
+from mixgym_agents.mixers.odm_smoothed import OdmSmoothed
 
 RULES = (OdmExp3, OdmSmoothed)
 NAN = np.nan
@@ -236,7 +235,7 @@ def test_bad_arguments(rule, arguments, message):
 def test_learns_where_the_loss_stays_high(rule, worst, task, make_bandit):
     from dataclasses import replace
 
-    from agents.base import MixerAgent
+    from mixgym.mixer import MixerAgent
 
     losses = np.full(4, 1.0)
     losses[worst] = 6.0

@@ -15,7 +15,8 @@ import torch
 if find_spec("d3rlpy") is None or find_spec("minari") is None:
     pytest.skip("needs the extra offline", allow_module_level=True)
 
-from agents.offline_encoders import ActorEncoder, CriticEncoder, Shape
+from mixgym_agents.offline.encoders import ActorEncoder, CriticEncoder, Shape
+
 from mixgym.agents import make_agent
 from mixgym.errors import MixgymError
 from mixgym.simplex import make_action_map
@@ -169,7 +170,7 @@ def test_tokens_act_on_other_domains_and_do_not_mind_their_order(
 
 def test_the_critic_sees_the_mixture_and_not_the_null_direction() -> None:
     shape = Shape(K=4, F=2, C=3, window=2, scale=SCALE, dim=4)
-    from agents.offline_config import OfflineConfig
+    from mixgym_agents.offline.config import OfflineConfig
 
     torch.manual_seed(0)
     for network in ("tokens", "mlp"):

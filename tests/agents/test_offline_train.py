@@ -21,10 +21,10 @@ if find_spec("d3rlpy") is None or find_spec("minari") is None:
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
-from mixgym.cli_collect import register as register_trajectories
-from mixgym.cli_train import register
-from mixgym.compare.request import AgentSpec
+from mixgym.commands.collect import register as register_trajectories
+from mixgym.commands.train import register
 from mixgym.errors import MixgymError
+from mixgym.experiment.request import AgentSpec
 from mixgym.train import policy_agent
 from mixgym.train.offline import OfflineRequest, _accounts, train_offline
 from mixgym.trajectories import load_trajectories
@@ -99,7 +99,7 @@ def test_killed_at_any_save_it_resumes_exactly(
         pass
 
     for number, target in enumerate(
-        ("agents.acodm_store.write_json", "mixgym.train.offline.remove")
+        ("mixgym_agents.learning.store.write_json", "mixgym.train.offline.remove")
     ):
         out = tmp_path / str(number)
         train_offline(request(dataset), out, 4, save_every=2)

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import mixgym_agents.proxies.store
 import numpy as np
 import pytest
 import torch
+from mixgym_agents.proxies.dbl import DynamicBatchLoading
+from mixgym_agents.proxies.doremi import DoReMi
+from mixgym_agents.proxies.mixing_law import MixingLawAgent
 
-import agents.proxy_store
 import mixgym  # noqa: F401
-from agents.dbl import DynamicBatchLoading
-from agents.doremi import DoReMi
-from agents.mixing_law import MixingLawAgent
 from mixgym.lm.base import ensure_base
 from mixgym.lm.checkpoint import load_weights
 from mixgym.lm.settings import PRESETS
@@ -95,7 +95,7 @@ def test_another_model_starts_from_its_own_base_which_is_charged_once() -> None:
 def test_references_start_from_the_base_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agents.proxy_store, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(mixgym_agents.proxies.store, "cache_root", lambda: tmp_path)
     inner = continual(validation="all")
     dbl = DynamicBatchLoading(steps=1)
     dbl.start(inner, 0)

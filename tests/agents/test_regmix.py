@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mixgym_agents.proxies.regmix import RegMix, fit_regressor
+from mixgym_agents.proxies.swarm import Swarm
 from regmix_data import pile_cc, published, rank_correlation
 
-from agents.regmix import RegMix, fit_regressor
-from agents.swarm import Swarm
 from mixgym.envs.task import MixingTask
 from mixgym.errors import MissingExtraError, MixgymError
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 pytest.importorskip("sb3_contrib")
+from mixgym_agents.sb3.actions import directions, scale_of, warm_up_mixture
+from mixgym_agents.sb3.agent import Sb3Agent
+from mixgym_agents.sb3.config import PpoConfig, SacConfig, TqcConfig
+from mixgym_agents.sb3.learner import Learner
+from mixgym_agents.sb3.models import build_driver
+from mixgym_agents.sb3.networks import TokenShape
+from mixgym_agents.sb3.sac import SEARCH_SPACE, Sac
+from mixgym_agents.sb3.vecenv import FeatureMeanStd, normalised
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from agents.sac import SEARCH_SPACE, Sac
-from agents.sb3 import Sb3Agent
-from agents.sb3_actions import directions, scale_of, warm_up_mixture
-from agents.sb3_config import PpoConfig, SacConfig, TqcConfig
-from agents.sb3_learner import Learner
-from agents.sb3_models import build_driver
-from agents.sb3_networks import TokenShape
-from agents.sb3_vecenv import FeatureMeanStd, normalised
 from mixgym.agents import make_agent
 from mixgym.errors import MissingExtraError, MixgymError, UnknownNameError
 from mixgym.simplex import make_action_map

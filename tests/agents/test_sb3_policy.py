@@ -14,8 +14,9 @@ import torch
 
 pytest.importorskip("sb3_contrib")
 
-from agents.acodm_cost import Cost, costs_from_json
-from agents.sb3 import Sb3Agent
+from mixgym_agents.learning.cost import Cost, costs_from_json
+from mixgym_agents.sb3.agent import Sb3Agent
+
 from mixgym.agents import make_agent
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.ledger import Ledger

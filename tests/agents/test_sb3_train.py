@@ -12,16 +12,16 @@ import pytest
 import torch
 
 pytest.importorskip("sb3_contrib")
+from mixgym_agents.sb3.config import PpoConfig, SacConfig, TqcConfig
+from mixgym_agents.sb3.models import build_driver
+from mixgym_agents.sb3.networks import TokenShape
+from mixgym_agents.sb3.randomness import PrivateRandomness
+from mixgym_agents.sb3.vecenv import normalised
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 import mixgym  # noqa: F401  (registers the environments)
-from agents.sb3_config import PpoConfig, SacConfig, TqcConfig
-from agents.sb3_models import build_driver
-from agents.sb3_networks import TokenShape
-from agents.sb3_randomness import PrivateRandomness
-from agents.sb3_vecenv import normalised
 from mixgym.agents import make_agent
-from mixgym.compare.request import AgentSpec
+from mixgym.experiment.request import AgentSpec
 from mixgym.train import TrainingRequest, policy_agent, train_agent
 
 ENV = "mixgym/NanoPretrain-v0"

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import mixgym_agents.proxies.store
 import numpy as np
 import pytest
+from mixgym_agents.mixers.naive import Naive
+from mixgym_agents.proxies.aioli import Aioli, interaction_matrix, normalised, probe_mixtures
+from mixgym_agents.proxies.dbl import DynamicBatchLoading
+from mixgym_agents.proxies.oracle_lookahead import OracleLookahead
+from mixgym_agents.proxies.skill_it import SkillIt, skill_graph
 
-import agents.proxy_store
 import mixgym  # noqa: F401
-from agents.aioli import Aioli, interaction_matrix, normalised, probe_mixtures
-from agents.dbl import DynamicBatchLoading
-from agents.naive import Naive
-from agents.oracle_lookahead import OracleLookahead
-from agents.skill_it import SkillIt, skill_graph
 from mixgym.agents import make_agent
 from mixgym.errors import CheckpointError, MixgymError, UnknownNameError
 
@@ -45,7 +45,7 @@ def rollout(agent: Any, env: Any, decisions: int = 3) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(agents.proxy_store, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(mixgym_agents.proxies.store, "cache_root", lambda: tmp_path)
     return tmp_path / "proxies"
 
 

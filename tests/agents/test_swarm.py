@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import mixgym_agents.proxies.store
 import numpy as np
 import pytest
+from mixgym_agents.proxies.mixing_law import MixingLawAgent
+from mixgym_agents.proxies.regmix import RegMix
+from mixgym_agents.proxies.store import ProxyStore
+from mixgym_agents.proxies.swarm import draw_mixtures, repetition_caps
 
-import agents.proxy_store
 import mixgym  # noqa: F401
-from agents.mixing_law import MixingLawAgent
-from agents.proxy_store import ProxyStore
-from agents.regmix import RegMix
-from agents.swarm import draw_mixtures, repetition_caps
 from mixgym.errors import CheckpointError, MixgymError
 
 SHORT: dict[str, Any] = {
@@ -42,7 +42,7 @@ def first_action(agent: Any, env: Any, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(agents.proxy_store, "cache_root", lambda: tmp_path)
+    monkeypatch.setattr(mixgym_agents.proxies.store, "cache_root", lambda: tmp_path)
     return tmp_path / "proxies"
 
 
@@ -153,7 +153,7 @@ def test_nothing_that_changes_a_proxy_is_left_out_of_its_key(monkeypatch: Any) -
         path(prototype(make(evaluation_seed=1))),
         path(changed),
     ]
-    monkeypatch.setattr(agents.proxy_store, "_code_digest", lambda: "edited")
+    monkeypatch.setattr(mixgym_agents.proxies.store, "_code_digest", lambda: "edited")
     others.append(path(prototype(env)))
     monkeypatch.undo()
     resolved = prototype(env)
@@ -280,7 +280,7 @@ def test_the_mixture_is_found_once_saved_and_the_same_from_the_cache(
 def test_diverged_proxies_are_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     agent, env = MixingLawAgent(**{**SMALL, "proxies": 5}), make()
     agent.start(env, 0)
-    train = agents.proxy_store.train
+    train = mixgym_agents.proxies.store.train
     calls: list[int] = []
 
     def sometimes(run: Any, *arguments: Any) -> Any:
@@ -290,7 +290,7 @@ def test_diverged_proxies_are_left_out_and_said(monkeypatch: pytest.MonkeyPatch)
             raise MixgymError("diverged")
         return train(run, *arguments)
 
-    monkeypatch.setattr(agents.proxy_store, "train", sometimes)
+    monkeypatch.setattr(mixgym_agents.proxies.store, "train", sometimes)
     bad = 1
     with pytest.warns(UserWarning, match="1 of 5 proxies diverged"):
         assert agent.act(np.zeros(0), {}) in env.action_space

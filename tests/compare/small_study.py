@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mixgym.compare.request import RunRequest
+from mixgym.experiment.request import RunRequest
 
 RUN = "runs/random/seed-0"
 TINY = {

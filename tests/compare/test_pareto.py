@@ -16,14 +16,14 @@ import pytest
 from small_study import TINY
 from test_cli import run, words
 
-from mixgym.cli import main
+from mixgym.commands.main import main
 from mixgym.compare.pareto import contributions, hypervolume, pareto_front, pareto_set
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.request import parse_agent
 from mixgym.compare.runner import execute_run
 from mixgym.compare.study import StudyResult, read_study
 from mixgym.compare.validate import prepare
 from mixgym.errors import MissingExtraError, MixgymError
+from mixgym.experiment.request import parse_agent
 from mixgym.files import write_json
 from mixgym.plotting.pareto import pareto_figure
 from mixgym.plotting.style import pixels

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mixgym.compare.configuration import absolute_paths, configuration_id
 from mixgym.compare.plan import Comparison, Study, merge, read_suite
 from mixgym.compare.report import agent_text, command
-from mixgym.compare.request import AgentSpec, parse_agent, parse_assignment
 from mixgym.errors import MixgymError, UnknownNameError
+from mixgym.experiment.configuration import absolute_paths, configuration_id
+from mixgym.experiment.request import AgentSpec, parse_agent, parse_assignment
 
 ROOT = Path(__file__).parents[2]
 A, B, C = (AgentSpec(name, name) for name in ("uniform", "natural", "random"))

@@ -12,7 +12,7 @@ import pytest
 from small_study import RUN, request_of
 from test_cli import run, words
 
-from mixgym.cli import main
+from mixgym.commands.main import main
 from mixgym.compare.probing import (
     ProbeRequest,
     ProbeRow,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from small_study import RUN, TINY, quiet, request_of, stamps
 
-from mixgym.compare.pool import Event, Job, run_pool
 from mixgym.compare.study import read_study, run_study
+from mixgym.experiment.pool import Event, Job, run_pool
 
 
 def test_a_worker_that_dies_is_replaced_once(study_copy: Path, tmp_path: Path) -> None:
@@ -48,7 +48,14 @@ def test_a_run_that_raises_is_reported_and_the_others_go_on(
 def test_a_stopped_comparison_goes_on_where_it_was(sent: int, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = [f"--env-arg={key}={json.dumps(value)}" for key, value in TINY.items()]
-    line = [sys.executable, "-m", "mixgym.cli", "compare", "NanoPretrain-v0", "--agent=natural"]
+    line = [
+        sys.executable,
+        "-m",
+        "mixgym.commands.main",
+        "compare",
+        "NanoPretrain-v0",
+        "--agent=natural",
+    ]
     line += ["--agent=uniform", "--seeds=20", "--workers=1", f"--out={out}", *arguments]
     process = subprocess.Popen(
         line,
@@ -94,7 +101,7 @@ def children(parent: int) -> list[int]:
             line = (stat.parent / "cmdline").read_text()
         except OSError:
             continue
-        if int(fields[1]) == parent and "mixgym.compare.worker" in line and fields[0] != "Z":
+        if int(fields[1]) == parent and "mixgym.experiment.worker" in line and fields[0] != "Z":
             found.append(int(stat.parent.name))
     return found
 

@@ -22,9 +22,9 @@ from mixgym.compare.reported import (
     reported_html,
     reported_tables,
 )
-from mixgym.compare.request import parse_agent
 from mixgym.compare.summary import read_rows, write_rows
 from mixgym.errors import MixgymError
+from mixgym.experiment.request import parse_agent
 
 REPORT = {
     "retention": -0.25,

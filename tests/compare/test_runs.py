@@ -15,12 +15,12 @@ from small_study import RUN, TINY, quiet, request_of, stamps
 
 from mixgym.compare import compare, redraw, replay_run
 from mixgym.compare.plan import Comparison, Study, read_suite
-from mixgym.compare.request import AgentSpec
 from mixgym.compare.runfolder import PER_DOMAIN, SCALARS, MetricsWriter, read_metrics
 from mixgym.compare.runner import execute_run
 from mixgym.compare.study import StudyResult, read_study, run_study
 from mixgym.compare.validate import prepare
 from mixgym.errors import CorpusError, MixgymError
+from mixgym.experiment.request import AgentSpec
 from mixgym.lm.settings import PRESETS
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from mixgym.compare.figures import difference_rows, final_losses
 from mixgym.compare.plan import Comparison
-from mixgym.compare.request import AgentSpec
 from mixgym.compare.summary import CurveRow, SummaryRow, read_rows, write_rows
 from mixgym.compare.table import arms, caption, cells, html_table
 from mixgym.errors import MixgymError
+from mixgym.experiment.request import AgentSpec
 
 COMPARISON = Comparison("mixgym/E-v0", (AgentSpec("a", "x"), AgentSpec("b", "y")), (0, 1, 2))
 ROW = SummaryRow(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from mixgym.corpus.cli import data_app
+from mixgym.commands.data import data_app
 
 
 @pytest.fixture

@@ -121,7 +121,7 @@ def test_truncated_manifest(load, own_folder, keep):
 def test_rebuild_repairs(load, own_folder, tmp_path):
     from typer.testing import CliRunner
 
-    from mixgym.corpus.cli import data_app
+    from mixgym.commands.data import data_app
 
     corpus = load()
     (corpus.folder / "manifest.json").write_text('{"name"')

@@ -11,12 +11,13 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 import mixgym  # noqa: F401
-from agents.base import Agent, Mixer, MixerAgent
+from mixgym.agents import Agent
 from mixgym.corpus import Corpus
 from mixgym.deploy import MixtureCallback, MixtureController
 from mixgym.deploy.run import TrainerRun
 from mixgym.errors import MixgymError, UnknownNameError
 from mixgym.lm.stream import MixtureStream
+from mixgym.mixer import Mixer, MixerAgent
 from mixgym.signals import Signals
 
 Arguments = Callable[..., TrainingArguments]

@@ -21,7 +21,7 @@ TINY: dict[str, Any] = {
 
 
 def run_here(jobs: Sequence[Any], workers: int | None, on_event: Any) -> list[Any]:
-    """In place of `mixgym.compare.pool.run_pool`."""
+    """In place of `mixgym.experiment.pool.run_pool`."""
     for job in jobs:
         collect_episode(job.request, job.index, job.path)
     return []

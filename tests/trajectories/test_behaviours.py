@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixgym.compare.request import parse_agent
 from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError
+from mixgym.experiment.request import parse_agent
 from mixgym.trajectories.behaviours import BEHAVIOURS, make_behaviour
 from mixgym.trajectories.request import CollectionRequest, check_dataset_id, default_dataset_id
 

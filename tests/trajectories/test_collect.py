@@ -19,8 +19,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mixgym.compare.request import parse_agent
 from mixgym.errors import MixgymError
+from mixgym.experiment.request import parse_agent
 from mixgym.files import read_json, write_json
 from mixgym.trajectories import (
     collect,
@@ -349,7 +349,7 @@ def test_mixtures_split_by_reward(collected: Path) -> None:
 
 
 def test_the_commands(collected: Path, tmp_path: Path) -> None:
-    from mixgym.cli_collect import register
+    from mixgym.commands.collect import register
 
     app = typer.Typer()
     register(app)
@@ -368,7 +368,7 @@ def test_the_commands(collected: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_hard_and_resumed(tmp_path: Path) -> None:
     """kill -9 while episodes are being logged: finished ones stay, none is doubled."""
-    command = [sys.executable, "-m", "mixgym.cli", "collect", "NanoPretrain-v0"]
+    command = [sys.executable, "-m", "mixgym.commands.main", "collect", "NanoPretrain-v0"]
     command += ["--behaviour", "dirichlet", "--episodes", "6", "--workers", "1"]
     command += [f"--env-arg={k}={json.dumps(v)}" for k, v in {**TINY, "decisions": 12}.items()]
     killed, whole = tmp_path / "killed", tmp_path / "whole"

@@ -12,7 +12,7 @@ from mixgym.trajectories.show import BehaviourSummary
 def test_no_figure_is_cut_off_at_80_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mixgym.cli_collect import _print
+    from mixgym.commands.collect import _print
 
     row = BehaviourSummary("random-walk", 384, 27_266, 2.8129, 0.0343, 2.8601, 100.0, 0.466)
     monkeypatch.setattr("mixgym.trajectories.show.summarise", lambda data: [row])

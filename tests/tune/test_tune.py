@@ -17,9 +17,9 @@ pytest.importorskip("optuna")
 pytest.importorskip("stable_baselines3")
 
 import mixgym.tune.study as study_module
-from mixgym.cli_tune import register
-from mixgym.compare.request import AgentSpec
+from mixgym.commands.tune import register
 from mixgym.errors import MissingExtraError, MixgymError, UnknownNameError
+from mixgym.experiment.request import AgentSpec
 from mixgym.tune import FIRST_SEED, TuningRequest, search_space, tune_agent
 from mixgym.tune.space import split_arguments
 from mixgym.tune.trial import judge, run_trial, spent, trial_folder
@@ -135,7 +135,7 @@ def test_real_trials_are_booked_and_written_as_hyperparameters(tuned):
         for folder in folders
     )
     assert search["validation_objective"] == best
-    from agents.sac import Sac
+    from mixgym_agents.sb3.sac import Sac
 
     assert all(set(value) == {"value", "source"} for value in entry.values())
     Sac(**{name: value["value"] for name, value in entry.items()})
@@ -152,7 +152,7 @@ def test_the_best_values_are_a_hyperparameter_file(tmp_path, monkeypatch):
     sources = {name: value["source"] for name, value in entry.items()}
     assert {name for name, source in sources.items() if source == "given"} == FIXED.keys()
     assert all("mixgym tune" in sources[name] for name in ("learning_rate", "gamma", "tau"))
-    from agents.sb3_config import SacConfig
+    from mixgym_agents.sb3.config import SacConfig
 
     config = SacConfig().updated({name: value["value"] for name, value in entry.items()})
     assert config.width == 8

@@ -1,0 +1,1 @@
+"""Mixers: rules from signals to mixtures, one file each."""

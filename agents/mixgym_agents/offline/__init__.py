@@ -1,0 +1,1 @@
+"""Offline agents (d3rlpy): CQL, BC, IQL, TD3+BC."""

@@ -1,0 +1,1 @@
+"""Agents that train proxy models, and what they share."""

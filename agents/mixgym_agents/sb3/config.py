@@ -1,0 +1,201 @@
+"""Configuration of the agents `sac`, `tqc` and `ppo`: hyperparameters, their ranges and YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+from mixgym_agents.learning.hyperparameters import Hyperparameters, Ranges, packaged
+
+# name -> least, most, whole number
+_RANGES: dict[str, tuple[float, float, bool]] = {
+    "width": (1, 65536, True),
+    "depth": (1, 64, True),
+    "blocks": (0, 64, True),
+    "heads": (1, 256, True),
+    "output_gain": (0, 100, False),
+    "log_std_init": (-20, 2, False),
+    "gamma": (0, 1, False),
+    "learning_rate": (0, 1, False),
+    "batch_size": (2, 1_000_000, True),
+    "tau": (0, 1, False),
+    "gradient_steps": (0, 100_000, True),
+    "buffer_size": (1, 100_000_000, True),
+    "warmup": (0, 1_000_000_000, True),
+    "warmup_noise": (0, 100, False),
+    "n_critics": (1, 100, True),
+    "n_quantiles": (1, 1000, True),
+    "top_quantiles_to_drop_per_net": (0, 999, True),
+    "n_steps": (2, 100_000_000, True),
+    "n_epochs": (1, 10_000, True),
+    "gae_lambda": (0, 1, False),
+    "clip_range": (0, 100, False),
+    "entropy": (0, 1e6, False),
+    "vf_coef": (0, 1e6, False),
+    "max_grad_norm": (0, 1e6, False),
+}
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "network": ("mlp", "tokens"),
+    "interaction": ("attention", "deepsets"),
+    "normalise": ("running", "none"),
+    "normalise_rewards": ("rewards", "returns", "none"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Hyperparameters):
+    """Hyperparameters that all three agents share.
+
+    Attributes:
+        network: `"mlp"`, stable-baselines3's own `MlpPolicy`, for one set of domains, or
+            `"tokens"`, one token a domain with shared weights, for any number and order of them.
+        width: units of a hidden layer.
+        depth: hidden layers of an `mlp`.
+        blocks: layers in which domain tokens exchange information.
+        interaction: `"attention"` or `"deepsets"`, how they do.
+        heads: attention heads; must divide `width`.
+        log_std_init: logarithm of the deviation that actions are first drawn with, in units of
+            the box [-1, 1]; the softmax map multiplies it by its scale (5).
+        normalise: `"running"` (mean and deviation of each feature seen so far, one for all
+            domains) or `"none"`.
+        normalise_rewards: divide by the running deviation of single `"rewards"`, of the
+            discounted `"returns"` so far in an episode (what `VecNormalize` does), or `"none"`.
+        gamma: discount.
+        learning_rate: of all networks (Adam).
+        batch_size: transitions a gradient step.
+    """
+
+    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = _CHOICES
+    RANGES: ClassVar[Ranges] = _RANGES
+    FILE: ClassVar[str]
+
+    network: Literal["mlp", "tokens"] = "mlp"
+    width: int = 64
+    depth: int = 2
+    blocks: int = 1
+    interaction: Literal["attention", "deepsets"] = "attention"
+    heads: int = 4
+    log_std_init: float = -2.0
+    normalise: Literal["running", "none"] = "running"
+    normalise_rewards: Literal["rewards", "returns", "none"] = "rewards"
+    gamma: float = 1.0
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+
+    @classmethod
+    def packaged(cls, env_id: str | None) -> Self:
+        """Return the packaged hyperparameters of an environment (`mixgym_agents/hyperparams`)."""
+        return cls().updated(packaged(cls.FILE, env_id))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SacConfig(Config):
+    """Hyperparameters of `sac`.
+
+    Attributes:
+        output_gain: factor on the initial weights of the actor's last layer; small starts near
+            the uniform mixture.
+        tau: step of the target critics towards the learned ones, an update.
+        gradient_steps: updates a decision.
+        buffer_size: transitions the replay buffer holds.
+        ent_coef: entropy temperature; `"auto"` or `"auto_0.1"` (its start) to learn it.
+        target_entropy: nats that the learned temperature holds the policy's entropy at; `"auto"`
+            is minus the number of directions of an action that change the mixture
+            (`target_entropy`).
+        warmup: decisions at the start of learning that play noisy blends of the natural and the
+            uniform mixture; no updates before they are over.
+        warmup_noise: deviation of the noise on log weights in warm-up.
+    """
+
+    FILE: ClassVar[str] = "sac.yml"
+
+    output_gain: float = 0.1
+    tau: float = 0.02
+    gradient_steps: int = 16
+    buffer_size: int = 10_000
+    ent_coef: str | float = "auto_0.1"
+    target_entropy: str | float = "auto"
+    warmup: int = 5
+    warmup_noise: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_word("ent_coef", self.ent_coef, "auto_")
+        _check_word("target_entropy", self.target_entropy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TqcConfig(SacConfig):
+    """Hyperparameters of `tqc`: those of `sac`, and
+
+    Attributes:
+        n_critics: critics.
+        n_quantiles: atoms of each critic's return distribution.
+        top_quantiles_to_drop_per_net: largest atoms a critic that targets leave out.
+    """
+
+    FILE: ClassVar[str] = "tqc.yml"
+
+    n_critics: int = 2
+    n_quantiles: int = 25
+    top_quantiles_to_drop_per_net: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top_quantiles_to_drop_per_net >= self.n_quantiles:
+            raise ValueError(
+                f"top_quantiles_to_drop_per_net={self.top_quantiles_to_drop_per_net!r} must be "
+                f"less than n_quantiles={self.n_quantiles!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PpoConfig(Config):
+    """Hyperparameters of `ppo`.
+
+    Attributes:
+        n_steps: decisions of a rollout, after each of which the policy is updated; a multiple of
+            `batch_size`.
+        n_epochs: passes over a rollout.
+        gae_lambda: trade-off of bias and variance in the advantages.
+        clip_range: clip of the probability ratio.
+        entropy: bonus on the policy's entropy (stable-baselines3's `ent_coef`).
+        vf_coef: weight of the value loss.
+        max_grad_norm: gradients are clipped to this norm.
+    """
+
+    FILE: ClassVar[str] = "ppo.yml"
+
+    batch_size: int = 10
+    n_steps: int = 10
+    n_epochs: int = 10
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    entropy: float = 0.0
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_steps % self.batch_size:
+            raise ValueError(
+                f"n_steps={self.n_steps!r} must be a multiple of batch_size={self.batch_size!r}"
+            )
+
+
+def _check_word(name: str, value: str | float, prefix: str | None = None) -> None:
+    """Raise `ValueError` unless `value` is a number, `"auto"`, or `prefix` and a number above 0."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return
+    if value == "auto":
+        return
+    if prefix is not None and isinstance(value, str) and value.startswith(prefix):
+        try:
+            if float(value.removeprefix(prefix)) > 0:
+                return
+        except ValueError:
+            pass
+    also = f", '{prefix}0.1'" if prefix else ""
+    raise ValueError(f"{name}={value!r} must be a number, 'auto'{also}")

@@ -1,0 +1,78 @@
+"""`mixgym data base`: the base checkpoint that a continual environment starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from mixgym.errors import MixgymError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `mixgym data`."""
+    app.command()(base)
+
+
+def base(
+    env: Annotated[
+        str, typer.Argument(help="Continual environment; mixgym/ may be left out.", metavar="ENV")
+    ] = "MicroContinual-v0",
+    env_arg: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--env-arg",
+            metavar="KEY=YAML",
+            help="Argument of the environment, e.g. 'source=documents' or 'base={seed: 1}'. "
+            "Repeat.",
+        ),
+    ] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw away what is there.")] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for bases [default: $MIXGYM_CACHE or the platform's cache]."),
+    ] = None,
+) -> None:
+    """Pretrain an environment's base checkpoint, once. Interrupted, it continues where it stopped.
+
+    \b
+    mixgym data base
+    mixgym data base NanoContinual-v0
+    mixgym data base MicroContinual-v0 --env-arg source=documents
+    """
+    try:
+        _build(env, env_arg or [], rebuild, cache)
+    except (MixgymError, ValueError) as error:
+        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+def _build(env: str, env_arg: list[str], rebuild: bool, cache: Path | None) -> None:
+    import inspect
+
+    from mixgym.compare.validate import environment_class, environment_id
+    from mixgym.corpus.progress import reporter
+    from mixgym.envs.continual import ContinualEnv
+    from mixgym.experiment.request import parse_assignment
+    from mixgym.lm.base import ensure_base
+
+    creator: Any = environment_class(environment_id(env))
+    if not (inspect.isclass(creator) and issubclass(creator, ContinualEnv)):
+        raise MixgymError(f"{env} starts from a fresh model and has no base")
+    arguments = creator.DEFAULTS.updated(dict(parse_assignment(text) for text in env_arg))
+    spec = arguments.base_spec(arguments.training_settings())
+    if spec is None:
+        raise MixgymError("base={'steps': 0} is no base: leave it out, or give a number of steps")
+    with reporter(True) as report:
+        found = ensure_base(spec, cache, report, rebuild=rebuild)
+    console = Console(soft_wrap=True)
+    seconds = found.record["ledger"]["train"]["seconds"]
+    console.print(
+        f"{spec.steps} steps on {', '.join(spec.domains)} of {spec.corpus} in {seconds:.0f} s, "
+        f"validation loss {found.record['natural_loss']:.4f} nats/byte",
+        markup=False,
+        highlight=False,
+    )
+    console.print(f"hash {found.hash}\n{found.folder}", markup=False, highlight=False)

@@ -1,0 +1,1 @@
+"""What comparisons, training, tuning and collecting share."""

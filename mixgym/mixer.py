@@ -1,0 +1,175 @@
+"""The small kind of agent: a mixer, which needs only `Signals`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import Env
+from numpy.typing import NDArray
+
+from mixgym.agents import Agent
+from mixgym.envs.task import MixingTask
+from mixgym.errors import CheckpointError, MixgymError
+from mixgym.files import read_json, write_json
+from mixgym.signals import Signals
+from mixgym.simplex import Mixture, Simplex, validate_mixture
+
+# Separates the agent's random numbers from every stream the environment derives from its seed.
+_AGENT_STREAM = int.from_bytes(b"agnt")
+
+
+class Mixer(ABC):
+    """A rule from signals to mixtures.
+
+    Make it a dataclass whose fields are its arguments (or override `arguments`); values it works
+    with are not fields but set in `start`. A mixer holds no state outside its instance.
+    """
+
+    name: ClassVar[str]
+
+    @property
+    def gradients(self) -> Mapping[str, Any] | None:
+        """The gradient signals it reads, as the environments' argument `gradients`; None: none."""
+        return None
+
+    @abstractmethod
+    def start(self, task: MixingTask, rng: np.random.Generator) -> None:
+        """Begin a run of `task`: reset all state. `rng` is the mixer's only source of noise."""
+
+    @abstractmethod
+    def update(self, signals: Signals) -> Mixture:
+        """Return the (K,) mixture for the next decision; called once a decision.
+
+        At the first decision nothing has been sampled: counts are zero and losses NaN.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything `update` depends on beside the signals, JSON-plain."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict`'s value after `start`."""
+        if state:
+            raise CheckpointError(f"mixer {self.name!r} has no state, the checkpoint has {state}")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments the mixer was built with."""
+        if not is_dataclass(self):
+            return {}
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+
+class FixedMixer(Mixer):
+    """A mixer that keeps one mixture for the whole run."""
+
+    weights: Mixture
+
+    @abstractmethod
+    def choose(self, task: MixingTask) -> Mixture:
+        """Return the (K,) mixture of the run."""
+
+    def start(self, task: MixingTask, rng: np.random.Generator) -> None:
+        self.weights = self.choose(task)
+
+    def update(self, signals: Signals) -> Mixture:
+        return self.weights.copy()
+
+
+class MixerAgent(Agent):
+    """Makes an agent of a mixer: it acts by `mixer.update(env.unwrapped.signals)`.
+
+    Actions are the mixtures themselves in float32, so that a recorded action replays exactly.
+    """
+
+    action_map = "simplex"
+
+    def __init__(self, mixer: Mixer) -> None:
+        self.mixer = mixer
+        self.name = mixer.name
+        if mixer.gradients is not None:
+            self.env_arguments = {"gradients": dict(mixer.gradients)}
+        self._env: Env[Any, Any] | None = None
+        self._task: MixingTask | None = None
+
+    def start(self, env: Env[Any, Any], seed: int) -> None:
+        """Begin an episode of `env`.
+
+        Raises:
+            MixgymError: the environment is not a mixing environment, or its action is not a
+                mixture.
+        """
+        inner = env.unwrapped
+        task = getattr(inner, "task", None)
+        if not isinstance(task, MixingTask):
+            raise MixgymError(f"agent {self.name!r} needs a mixgym environment, got {inner}")
+        if not isinstance(inner.action_space, Simplex):
+            raise MixgymError(
+                f"agent {self.name!r} emits mixtures, but the action space is "
+                f"{inner.action_space}: make the environment with action_map='simplex'"
+            )
+        stream = np.random.SeedSequence(seed, spawn_key=(_AGENT_STREAM,))
+        self._env, self._task = env, task
+        self.mixer.start(task, np.random.default_rng(stream))
+
+    def act(self, observation: NDArray[Any], info: dict[str, Any]) -> NDArray[np.float32]:
+        env, task = self._started()
+        signals: Signals = env.unwrapped.signals  # type: ignore[attr-defined]
+        mixture = self.mixer.update(signals)
+        return validate_mixture(mixture, task.K, task.names).astype(np.float32)
+
+    def save(self, path: str | Path) -> None:
+        write_json(path, {**self._identity(), "state": self.mixer.state_dict()})
+
+    def load(self, path: str | Path) -> None:
+        identity = self._identity()
+        try:
+            saved = read_json(path)
+            state = saved["state"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{path} is not a saved agent ({error}): start the run again without it"
+            ) from error
+        for key, ours in identity.items():
+            if saved.get(key) != ours:
+                raise CheckpointError(
+                    f"{path} was saved with {key} {saved.get(key)!r}, this agent has {ours!r}: "
+                    "build the agent and the environment as they were when it was saved"
+                )
+        try:
+            self.mixer.load_state_dict(state)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"the state in {path} is damaged ({error!r}): start the run again without it"
+            ) from error
+
+    def _identity(self) -> dict[str, Any]:
+        _, task = self._started()
+        arguments = json.loads(json.dumps(self.mixer.arguments()))  # as they look when read back
+        return {"agent": self.name, "arguments": arguments, "domains": list(task.names)}
+
+    def _started(self) -> tuple[Env[Any, Any], MixingTask]:
+        if self._env is None or self._task is None:
+            raise MixgymError(f"agent {self.name!r} has not started: call start(env, seed) first")
+        return self._env, self._task
+
+
+def as_agent(mixer: type[Mixer]) -> Callable[..., MixerAgent]:
+    """Return the factory of a mixer's agent, to name in an entry point.
+
+    The factory takes the mixer's own arguments, which `inspect.signature` shows, so that a
+    misspelt one is caught with a suggestion.
+    """
+
+    def agent(**arguments: Any) -> MixerAgent:
+        return MixerAgent(mixer(**arguments))
+
+    agent.__doc__ = mixer.__doc__
+    agent.__signature__ = inspect.signature(mixer)  # type: ignore[attr-defined]
+    return agent
