@@ -7,7 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,6 +21,7 @@ from mixgym.envs.arguments import EnvironmentArguments
 from mixgym.envs.episode import MEASURABLE, Episode, Measurement
 from mixgym.envs.task import MixingTask, domain_weights
 from mixgym.errors import CorpusError, MixgymError, unknown_name
+from mixgym.lm.maker import RunMaker
 from mixgym.lm.settings import PRESETS
 from mixgym.signals import Signals
 
@@ -41,7 +42,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Subclasses give `DEFAULTS`; every field of `EnvironmentArguments` can be given to `gym.make`.
     A `MixingEnv` (`mixgym.envs.protocol`). Public besides that: `arguments`, `settings`, `corpus`,
-    `episode`, `starting_weights`, `base_of`.
+    `episode`, `maker`, `starting_weights`, `base_of`.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -103,6 +104,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             steps_per_decision=a.steps_per_decision,
         )
         self.corpus.check_window(self.settings.context + 1)
+        #: Of the environment's runs.
+        self.maker = RunMaker(self.corpus, a.model, self.settings, a.evaluation_seed)
         self.episode = episode = self.EPISODE(
             self.task,
             self._layer_names(),
@@ -115,6 +118,9 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.observation_space = episode.observation_space
         self.reward_names, self.reward_weights = episode.reward_names, episode.reward_weights
         self.gradients = a.gradient_settings(episode.needs, self.task.objective.tolist())
+        self.maker = replace(
+            self.maker, gradients=self.gradients, text_sequences=episode.text_sequences
+        )
         self.run: TrainingRun | None = None
         #: What the episode started from; None where the model and the run's seed alone give it.
         self.starting_weights: Weights | None = None
@@ -155,17 +161,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         return load_corpus(a.corpus_name, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit)
 
     def _layer_names(self) -> tuple[str, ...]:
-        # The observation space needs the number of layers before any run exists.
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        from mixgym.lm.models import model_config, signal_layers
-
-        a = self.arguments
-        config = model_config(a.model, self.corpus.tokenizer.vocab_size, self.settings.context)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-        return tuple(name for name, _ in signal_layers(model, self.settings.layers))
+        return self.maker.layer_names()  # before any run: the observation space counts them
 
     @property
     def signals(self) -> Signals:
@@ -273,19 +269,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self.episode.observation, self._info()
 
     def _new_run(self, seed: int) -> TrainingRun:
-        from mixgym.lm.training import TrainingRun
-
         a = self.arguments
-        return TrainingRun(
-            self.corpus,
-            a.model,
-            total_steps=a.decisions * a.steps_per_decision,
-            seed=seed,
-            settings=self.settings,
-            evaluation_seed=a.evaluation_seed,
-            gradients=self.gradients,
-            text_sequences=self.episode.text_sequences,
-        )
+        return self.maker.make(seed, a.decisions * a.steps_per_decision)
 
     def step(
         self, action: NDArray[np.float32]
