@@ -39,7 +39,7 @@ def test_a_division_is_read_as_it_was_written(source: DerivedSource, tmp_path: P
         for name, documents in parts.items()
     }
     topics = Topics(cells, {"source": ["law", "rest"], "target": ["sums", "rings"]}, [])
-    write_division(topics, source, "abc", tmp_path / "division.npz")
+    write_division(topics, source.name, source.fields, "abc", tmp_path / "division.npz")
     again = read_division(tmp_path / "division.npz")
     assert again == topics
     assert again.cells["source_law"][:2] == (("legal",), "law (legal)")
@@ -49,7 +49,7 @@ def test_a_division_is_read_as_it_was_written(source: DerivedSource, tmp_path: P
 def test_more_topics_than_a_byte_counts_are_refused(source: DerivedSource, tmp_path: Path) -> None:
     topics = Topics({}, {"source": [str(n) for n in range(257)]}, [])
     with pytest.raises(ValueError, match="more than 256 topics"):
-        write_division(topics, source, "abc", tmp_path / "division.npz")
+        write_division(topics, source.name, source.fields, "abc", tmp_path / "division.npz")
     assert not list(tmp_path.iterdir())
 
 
@@ -59,9 +59,9 @@ def test_the_committed_results_divisions_are_packaged(topics: int) -> None:
     name = MicroContinual52Env.DEFAULTS.updated({"topics": topics}).corpus_name
     source = DerivedSource.parse(name)
     assert source is not None
-    found = packaged_division(source, base.manifest["content_hash"])
+    found = packaged_division(source.name, base.manifest["content_hash"])
     assert found is not None and len(found.cells) == 2 * topics
-    assert packaged_division(source, "another text") is None
+    assert packaged_division(source.name, "another text") is None
     for field, members in source.fields.items():
         for split in SPLITS:
             own = [cell[2][split] for name, cell in found.cells.items() if name.startswith(field)]
