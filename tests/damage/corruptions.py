@@ -72,38 +72,33 @@ def _json_key(content: bytes) -> Iterator[tuple[str, Any]]:
 
 
 def _replaced(content: bytes, change: Callable[[Any], Any]) -> Iterator[tuple[str, Any]]:
-    """For each top-level entry, the first number in it changed."""
+    """For each top-level entry, the last number in it changed, then for each the first."""
     value = json.loads(content)
-    entries = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, entry in entries:
-        path = _first_number(entry)
-        if path is None:
-            continue
-        changed = copy.deepcopy(value)
-        place, last = changed, key
-        for step in path:
-            place, last = place[last], step
-        was = place[last]
-        place[last] = change(was)
-        yield (
-            f"{'.'.join(map(str, (key, *path)))} {was!r} -> {place[last]!r}",
-            json.dumps(changed).encode(),
-        )
+    entries = list(value.items() if isinstance(value, dict) else enumerate(value))
+    for which in (-1, 0):
+        for key, entry in entries:
+            found = list(_numbers(entry))
+            if not found or (which == 0 and len(found) == 1):
+                continue
+            path = (key, *found[which])
+            changed = copy.deepcopy(value)
+            place = changed
+            for step in path[:-1]:
+                place = place[step]
+            was = place[path[-1]]
+            place[path[-1]] = change(was)
+            name = ".".join(map(str, path))
+            yield f"{name} {was!r} -> {place[path[-1]]!r}", json.dumps(changed).encode()
 
 
-def _first_number(value: Any) -> tuple[Any, ...] | None:
+def _numbers(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths to the numbers in a value, in their order."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return ()
-    entries: Any = ()
-    if isinstance(value, Mapping):
-        entries = value.items()
-    elif isinstance(value, list):
-        entries = enumerate(value)
-    for key, entry in entries:
-        path = _first_number(entry)
-        if path is not None:
-            return (key, *path)
-    return None
+        yield path
+    elif isinstance(value, Mapping | list):
+        entries = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, entry in entries:
+            yield from _numbers(entry, (*path, key))
 
 
 def _json_number(content: bytes) -> Iterator[tuple[str, Any]]:

@@ -50,6 +50,7 @@ class Kind:
     """A kind of file.
 
     Attributes:
+        area: what the file belongs to.
         file: where it is, as a pattern below the folder that `build` fills; the first match.
         format: of `corruptions.FORMATS`.
         build: makes the folder's files.
@@ -59,6 +60,7 @@ class Kind:
         needs: modules without which the kind is left out.
     """
 
+    area: str
     file: str
     format: str
     build: Callable[[Path], None]
@@ -373,7 +375,7 @@ def _simplex_env() -> Any:
 SAVED: dict[str, dict[str, Any]] = {
     "odm-exp3": {},
     "ado": {},
-    "mixing-law": {"proxies": 3, "steps": 1, "repetitions": None},
+    "mixing-law": {"proxies": 4, "steps": 1, "repetitions": None},
     "doremi": {"steps": 1},
 }
 
@@ -394,8 +396,9 @@ def _agent(name: str) -> tuple[Callable[[Path], None], Reader]:
     def load(folder: Path) -> Any:
         env, agent = started()
         agent.load(folder / "agent.json")
+        agent.save(folder / "again.json")
         env.step(np.array([0.5, 0.5], np.float32))
-        return repr(agent.act(np.zeros(0), {}).tolist())
+        return [repr(agent.act(np.zeros(0), {}).tolist()), (folder / "again.json").read_text()]
 
     return build, load
 
@@ -414,7 +417,7 @@ def _outcomes(folder: Path) -> Any:
     from mixgym_agents.proxies.store import ProxyStore
 
     with _cache(folder):
-        agent, env = MixingLawAgent(proxies=3, steps=1), _simplex_env()
+        agent, env = MixingLawAgent(proxies=4, steps=1), _simplex_env()
         agent.start(env, 0)
         store = ProxyStore(agent.proxy(env.unwrapped, 7), np.arange(2), 2)
         found = dict(store.outcomes(np.array([[0.5, 0.5]])))
@@ -450,7 +453,7 @@ def _resume_study(folder: Path) -> Any:
 
 # ---- corpora ----
 
-BPE = "bpe-300"
+BPE = "bpe-320"
 
 
 def _corpus_of(folder: Path, **arguments: Any) -> Corpus:
@@ -599,18 +602,32 @@ _ALL = {"resume": _resume_comparison, "redraw": _redraw, "replay": _replay}
 _RESUME = {k: _ALL[k] for k in ("resume", "redraw")}
 _DATA = {"load": _load_dataset, "resume": _resume_collection}
 
+_CORPORA, _BASES = "cache/corpora", "cache/bases/*"
+_SLOW = ("resume", "replay", "probe")
+_RUN_READER, _BASE_READER = {"load": _load_run}, {"load": _load_base}
+_STUDY, _TRAINER = {"resume": _resume_study}, {"resume": _resume_trainer}
+_TEXT, _TOKENS, _MERGED = {"start": _start("bytes")}, {"start": _start(BPE)}, {"load": _load_merged}
+_COLLECTION = {"resume": _resume_collection}
+
 KINDS: tuple[Kind, ...] = (
-    Kind("run/run.json", "json", _checkpoint, {"load": _load_run}),
-    Kind("run/state-*.safetensors", "tensors", _checkpoint, {"load": _load_run}),
-    Kind("cache/bases/*/base.json", "json", _base, {"load": _load_base}),
-    Kind("cache/bases/*/checkpoint/run.json", "json", _base, {"load": _load_base}),
-    Kind("cache/bases/*/checkpoint/state-*.safetensors", "tensors", _base, {"load": _load_base}),
-    Kind("out/config.json", "json", _comparison, _RESUME, ("resume",)),
-    Kind(f"{_RUN}/config.json", "json", _comparison, _ALL, ("resume", "replay")),
-    Kind(f"{_RUN}/result.json", "json", _comparison, _ALL, ("resume", "replay")),
-    Kind(f"{_RUN}/metrics.csv", "table", _comparison, _ALL, ("resume", "replay")),
-    Kind(f"{_RUN}/actions.npy", "array", _comparison, {"replay": _replay}, ("replay",)),
+    Kind("run", "run/run.json", "json", _checkpoint, _RUN_READER),
+    Kind("run", "run/state-*.safetensors", "tensors", _checkpoint, _RUN_READER),
+    Kind("base", f"{_BASES}/base.json", "json", _base, _BASE_READER),
+    Kind("base", f"{_BASES}/checkpoint/run.json", "json", _base, _BASE_READER),
     Kind(
+        "base",
+        f"{_BASES}/checkpoint/state-*.safetensors",
+        "tensors",
+        _base,
+        _BASE_READER,
+    ),
+    Kind("comparison", "out/config.json", "json", _comparison, _RESUME, _SLOW),
+    Kind("comparison", f"{_RUN}/config.json", "json", _comparison, _ALL, _SLOW),
+    Kind("comparison", f"{_RUN}/result.json", "json", _comparison, _ALL, _SLOW),
+    Kind("comparison", f"{_RUN}/metrics.csv", "table", _comparison, _ALL, _SLOW),
+    Kind("comparison", f"{_RUN}/actions.npy", "array", _comparison, {"replay": _replay}, _SLOW),
+    Kind(
+        "committed results",
         "out/summary.csv",
         "table",
         _committed,
@@ -618,19 +635,27 @@ KINDS: tuple[Kind, ...] = (
         excused={"number": _OUT_OF_REACH, "bit": _OUT_OF_REACH},
     ),
     Kind(
+        "committed results",
         "out/curves.csv",
         "table",
         _committed,
         {"redraw": _redraw},
         excused={"number": _OUT_OF_REACH, "bit": _OUT_OF_REACH, "rows": _OUT_OF_REACH},
     ),
-    Kind(f"{_RUN}/probes.json", "json", _probed_comparison, {"probe": _probe_table}, ("probe",)),
+    Kind(
+        "comparison",
+        f"{_RUN}/probes.json",
+        "json",
+        _probed_comparison,
+        {"probe": _probe_table},
+        _SLOW,
+    ),
     *(
-        Kind(file, format, build, readers, tuple(readers), needs=needs)
-        for build, resume, needs in (
-            (*_ONLINE["acodm"], ()),
-            (*_ONLINE["sac"], ("sb3_contrib",)),
-            (_offline_policy, _resume_offline, _OFFLINE_NEEDS),
+        Kind(f"{name} policy", file, format, build, readers, tuple(readers), needs=needs)
+        for name, build, resume, needs in (
+            ("acodm", *_ONLINE["acodm"], ()),
+            ("sac", *_ONLINE["sac"], ("sb3_contrib",)),
+            ("cql", _offline_policy, _resume_offline, _OFFLINE_NEEDS),
         )
         for file, format, readers in (
             ("out/config.json", "json", {"resume": resume}),
@@ -640,53 +665,75 @@ KINDS: tuple[Kind, ...] = (
         )
     ),
     *(
-        Kind("agent.json", "json", build, {"load": load}, ("load",))
-        for build, load in _AGENTS.values()
+        Kind(f"{name} agent", "agent.json", "json", build, {"load": load}, ("load",))
+        for name, (build, load) in _AGENTS.items()
     ),
-    Kind("cache/proxies/*/*.json", "json", _outcome, {"use": _outcomes}),
-    Kind("out/config.json", "json", _dataset, {"resume": _resume_collection}, ("resume",)),
-    Kind("out/dataset.json", "json", _dataset, _DATA, ("resume",)),
-    Kind("out/episodes/000001.safetensors", "tensors", _dataset, _DATA, ("resume",)),
-    Kind("out/datasets/**/data/metadata.json", "json", _dataset, _DATA, ("resume",)),
-    Kind("out/datasets/**/data/main_data.hdf5", "bytes", _dataset, _DATA, ("resume",)),
-    Kind("out/config.json", "json", _study, {"resume": _resume_study}, ("resume",)),
-    Kind("out/study.log", "lines", _study, {"resume": _resume_study}, ("resume",)),
-    Kind("out/best.yml", "yaml", _study, {"resume": _resume_study}, ("resume",)),
-    Kind("out/trial-*/cost.json", "json", _study, {"resume": _resume_study}, ("resume",)),
-    Kind("out/trial-*/judged.json", "json", _study, {"resume": _resume_study}, ("resume",)),
-    Kind("cache/corpora/*/manifest.json", "json", _corpus, {"start": _start("bytes")}),
-    Kind("cache/corpora/*/verified.json", "json", _corpus, {"start": _start("bytes")}),
-    Kind("cache/corpora/*/text/two.train.bin", "bytes", _corpus, {"start": _start("bytes")}),
-    Kind("cache/corpora/*/text/one.test.bin", "bytes", _corpus, {"start": _start("bytes")}),
-    Kind("cache/corpora/*/tokens/*/one.json", "json", _corpus, {"start": _start(BPE)}),
-    Kind("cache/corpora/*/tokens/*/tokenizer.json", "json", _corpus, {"start": _start(BPE)}),
-    Kind("cache/corpora/*/tokens/*/one.train.bin", "bytes", _corpus, {"start": _start(BPE)}),
-    Kind("cache/corpora/merge-*/manifest.json", "json", _merged, {"load": _load_merged}),
-    Kind("cache/corpora/files-*/manifest.json", "json", _merged, {"load": _load_merged}),
-    Kind("cache/corpora/merge-*/text/source.train.bin", "bytes", _merged, {"load": _load_merged}),
-    Kind("division.npz", "bytes", _division, {"load": _load_division}),
+    Kind("proxy outcome", "cache/proxies/*/*.json", "json", _outcome, {"use": _outcomes}),
+    Kind("dataset", "out/config.json", "json", _dataset, _COLLECTION, _SLOW),
+    Kind("dataset", "out/dataset.json", "json", _dataset, _DATA, _SLOW),
+    Kind("dataset", "out/episodes/000001.safetensors", "tensors", _dataset, _DATA, _SLOW),
+    Kind("dataset", "out/datasets/**/data/metadata.json", "json", _dataset, _DATA, _SLOW),
+    Kind("dataset", "out/datasets/**/data/main_data.hdf5", "bytes", _dataset, _DATA, _SLOW),
+    Kind("study", "out/config.json", "json", _study, _STUDY, _SLOW),
+    Kind("study", "out/study.log", "lines", _study, _STUDY, _SLOW),
+    Kind("study", "out/best.yml", "yaml", _study, _STUDY, _SLOW),
+    Kind("study", "out/trial-*/cost.json", "json", _study, _STUDY, _SLOW),
+    Kind("study", "out/trial-*/judged.json", "json", _study, _STUDY, _SLOW),
+    Kind("corpus", f"{_CORPORA}/*/manifest.json", "json", _corpus, _TEXT),
+    Kind("corpus", f"{_CORPORA}/*/verified.json", "json", _corpus, _TEXT),
+    Kind("corpus", f"{_CORPORA}/*/text/two.train.bin", "bytes", _corpus, _TEXT),
+    Kind("corpus", f"{_CORPORA}/*/text/one.test.bin", "bytes", _corpus, _TEXT),
+    Kind("corpus", f"{_CORPORA}/*/tokens/*/one.json", "json", _corpus, _TOKENS),
+    Kind("corpus", f"{_CORPORA}/*/tokens/*/tokenizer.json", "json", _corpus, _TOKENS),
+    Kind("corpus", f"{_CORPORA}/*/tokens/*/one.train.bin", "bytes", _corpus, _TOKENS),
     Kind(
+        "merged corpus",
+        f"{_CORPORA}/merge-*/manifest.json",
+        "json",
+        _merged,
+        _MERGED,
+    ),
+    Kind(
+        "merged corpus",
+        f"{_CORPORA}/files-*/manifest.json",
+        "json",
+        _merged,
+        _MERGED,
+    ),
+    Kind(
+        "merged corpus",
+        f"{_CORPORA}/merge-*/text/source.train.bin",
+        "bytes",
+        _merged,
+        _MERGED,
+    ),
+    Kind("division", "division.npz", "bytes", _division, {"load": _load_division}),
+    Kind(
+        "trainer",
         "out/checkpoint-3/mixgym/state.json",
         "json",
         _trainers_checkpoint,
-        {"resume": _resume_trainer},
-        ("resume",),
+        _TRAINER,
+        _SLOW,
     ),
     Kind(
+        "trainer",
         "out/checkpoint-3/mixgym/tensors.safetensors",
         "tensors",
         _trainers_checkpoint,
-        {"resume": _resume_trainer},
-        ("resume",),
+        _TRAINER,
+        _SLOW,
     ),
     Kind(
+        "trainer",
         "out/checkpoint-3/mixgym/agent",
         "json",
         _trainers_checkpoint,
-        {"resume": _resume_trainer},
-        ("resume",),
+        _TRAINER,
+        _SLOW,
     ),
     Kind(
+        "suite",
         "mine.yml",
         "yaml",
         _suite,
