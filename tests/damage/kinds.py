@@ -665,7 +665,7 @@ KINDS: tuple[Kind, ...] = (
         )
     ),
     *(
-        Kind(f"{name} agent", "agent.json", "json", build, {"load": load}, ("load",))
+        Kind(f"{name} agent", "agent.json", "json", build, {"load": load})
         for name, (build, load) in _AGENTS.items()
     ),
     Kind("proxy outcome", "cache/proxies/*/*.json", "json", _outcome, {"use": _outcomes}),
