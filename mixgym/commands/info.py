@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixgym.commands.base import Env, EnvArguments, assignments, stdout
-from mixgym.errors import MixgymError
 
 
 def info(
@@ -27,7 +26,12 @@ def info(
 
     import gymnasium as gym
 
-    from mixgym.experiment.environment import build_corpus, environment_class, environment_id
+    from mixgym.experiment.environment import (
+        build_corpus,
+        check_mixing,
+        environment_class,
+        environment_id,
+    )
 
     arguments = assignments(env_arg)
     env_id = environment_id(env)
@@ -35,11 +39,7 @@ def info(
     build_corpus(env_id, arguments)
     made = gym.make(env_id, **arguments)
     try:
-        if not hasattr(made.unwrapped, "task"):
-            raise MixgymError(
-                f"{env_id} is no environment of data mixtures (it has no task): mixgym list shows "
-                "those there are"
-            )
+        check_mixing(env_id, made)
         console = stdout()
         console.print(f"[bold]{env_id}[/bold]\n")
         console.print(Markdown(page))

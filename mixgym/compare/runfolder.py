@@ -139,7 +139,7 @@ def read_actions(directory: Path) -> NDArray[np.float32]:
     """Read actions.npy; `MixgymError` if it is missing or damaged."""
     try:
         return np.load(directory / ACTIONS, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise MixgymError(f"{directory / ACTIONS} cannot be read ({error})") from error
 
 

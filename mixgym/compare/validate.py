@@ -13,6 +13,7 @@ from mixgym.errors import MixgymError
 from mixgym.experiment.configuration import absolute_paths, resolved_configuration
 from mixgym.experiment.environment import (
     Wanted,
+    check_mixing,
     environment_arguments,
     environment_id,
     make_environment,
@@ -66,6 +67,7 @@ def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
         with _naming(what):
             env = make_environment(comparison.env, comparison.env_arguments, wanted)
         try:
+            check_mixing(comparison.env, env)
             corpus = env.unwrapped.corpus  # type: ignore[attr-defined]
             if corpus.hash not in verified:
                 corpus.verify()

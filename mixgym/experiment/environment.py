@@ -135,6 +135,15 @@ def prepare_environment(env_id: str, arguments: Mapping[str, Any]) -> None:
         prepare(arguments)
 
 
+def check_mixing(env_id: str, env: gym.Env[Any, Any]) -> None:
+    """Raise `MixgymError` unless an environment is one of data mixtures."""
+    if not hasattr(env.unwrapped, "task"):
+        raise MixgymError(
+            f"{env_id} is no environment of data mixtures (it has no task): mixgym list shows "
+            "those there are"
+        )
+
+
 def without_render_mode(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of `gym.make` without Gymnasium's own."""
     return {key: value for key, value in arguments.items() if key != "render_mode"}

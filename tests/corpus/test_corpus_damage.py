@@ -121,13 +121,13 @@ def test_truncated_manifest(load, own_folder, keep):
 def test_rebuild_repairs(load, own_folder, tmp_path):
     from typer.testing import CliRunner
 
-    from mixgym.commands.data import data_app
+    from mixgym.commands.data import data
 
     corpus = load()
     (corpus.folder / "manifest.json").write_text('{"name"')
     _overwrite(_text(corpus, "rows.train.bin"))
     arguments = ["build", f"files:{own_folder}", "--rebuild", "--cache", str(tmp_path / "cache")]
-    result = CliRunner().invoke(data_app, arguments)
+    result = CliRunner().invoke(data, arguments)
     assert result.exit_code == 0, result.output
     again = load()
     again.verify()
