@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from mixgym.corpus.divisions import packaged_division, read_division, write_divi
 from mixgym.corpus.split import SPLITS
 from mixgym.corpus.topics import Topics, described
 from mixgym.envs.micro_continual52 import MicroContinual52Env
+from mixgym.errors import DamagedFileError
 
 
 @pytest.fixture
@@ -85,3 +87,47 @@ def test_the_environments_corpus_is_that_of_the_committed_results() -> None:
         (expected,) = set(table["corpus_hash"][table["comparison"] == comparison])
         name = MicroContinual52Env.DEFAULTS.updated({"topics": topics}).corpus_name
         assert load_corpus(name).hash == expected
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as data:
+        return {name: data[name] for name in data.files}
+
+
+def _facts(change: str) -> np.ndarray:
+    return np.frombuffer(change.encode(), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda a: a.pop("facts"), "has no facts"),
+        (lambda a: a.update(facts=_facts("[]")), "facts, has another structure"),
+        (lambda a: a.update(facts=_facts("{")), "facts, is not valid JSON"),
+        (
+            lambda a: a.update({"one/train/legal": np.array([2], np.uint8)}),
+            "one/train/legal is not",
+        ),
+        (lambda a: a.update({"one/train/legal": np.zeros((1, 1), np.uint8)}), "one/train/legal is"),
+        (lambda a: a.update({"one/train/legal": np.zeros(1)}), "one/train/legal is not a topic"),
+    ],
+)
+def test_a_damaged_division_is_named(change: Any, fault: str, tmp_path: Path) -> None:
+    documents = {"train": [("legal", 0)], "validation": [], "test": []}
+    topics = Topics({"one_law": described("law", ("legal",), documents)}, {"one": ["law"]}, [])
+    path = tmp_path / "division.npz"
+    write_division(topics, "topics:x", {"one": ("legal",)}, "abc", path)
+    arrays = _arrays(path)
+    change(arrays)
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    with pytest.raises(DamagedFileError, match=rf"{path}.*{fault}.*install mixgym again"):
+        read_division(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 300, -30])
+def test_a_cut_division_is_named(keep: int, tmp_path: Path) -> None:
+    path = tmp_path / "division.npz"
+    write_division(Topics({}, {"one": ["law"]}, []), "topics:x", {"one": ("legal",)}, "abc", path)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DamagedFileError, match=rf"{path} is damaged.*install mixgym again"):
+        read_division(path)
