@@ -41,7 +41,6 @@ def test_info_shows_the_live_spaces(call: Call) -> None:
         (["replay", "nowhere"], "config.json"),
         (["plot", "nowhere"], "config.json"),
         (["info", "CartPole-v1"], "CartPole-v1 is no environment of data mixtures"),
-        (["compare", "CartPole-v1", "--agent", "natural", "--out", "x"], "CartPole-v1 is no env"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_one(
@@ -50,6 +49,12 @@ def test_bad_input_is_one_message_and_exit_code_one(
     code, _, stderr = call(*arguments)
     assert code == 1
     assert message in words(stderr) and len(stderr.strip().splitlines()) == 1
+
+
+def test_a_comparison_on_another_kind_of_environment_says_so(call: Call, tmp_path: Path) -> None:
+    arguments = ("compare", "CartPole-v1", "--agent", "natural", "--out", tmp_path / "out")
+    code, _, errors = call(*arguments)
+    assert code == 1 and "CartPole-v1 is no environment of data mixtures" in words(errors)
 
 
 def test_debug_shows_the_traceback() -> None:
