@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from mixgym.ledger import Ledger
     from mixgym.lm.base import Base
     from mixgym.lm.models import ModelSpec
+    from mixgym.lm.run import ModelRun
     from mixgym.lm.settings import Settings
-    from mixgym.lm.training import TrainingRun
     from mixgym.lm.weights import Weights
 
 RESET_OPTIONS = ("mixture", "checkpoint")
@@ -111,7 +111,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.observation_space = episode.observation_space
         self.reward_names, self.reward_weights = episode.reward_names, episode.reward_weights
         self.gradients = a.gradient_settings(episode.needs, self.task.objective.tolist())
-        self.run: TrainingRun | None = None
+        self.run: ModelRun | None = None
         #: What the episode started from; None where the model and the run's seed alone give it.
         self.starting_weights: Weights | None = None
         self._closed = False
@@ -119,7 +119,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     def _named_groups(self) -> Mapping[str, Sequence[str]]:
         return self.arguments.groups or {}
 
-    def _set_weights(self, run: TrainingRun) -> bool:
+    def _set_weights(self, run: ModelRun) -> bool:
         """Give a new run its starting weights; return whether they are other than its own."""
         return False
 
@@ -180,7 +180,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         """Cost accounts of the current run."""
         return self._active().ledger
 
-    def _active(self) -> TrainingRun:
+    def _active(self) -> ModelRun:
         if self._closed:
             raise MixgymError("this environment is closed: make a new one")
         if self.run is None:
@@ -228,7 +228,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.run = run
         return self.episode.observation, self._info()
 
-    def _new_run(self, seed: int) -> TrainingRun:
+    def _new_run(self, seed: int) -> ModelRun:
         from mixgym.lm.training import TrainingRun
 
         a = self.arguments
@@ -261,7 +261,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward = episode.record(mixture, signals, self._measure(run, signals))
         return episode.observation, reward, episode.ended, False, self._info()
 
-    def _measure(self, run: TrainingRun, signals: Signals) -> Measurement:
+    def _measure(self, run: ModelRun, signals: Signals) -> Measurement:
         return self.episode.measure(run, signals)
 
     def _info(self) -> dict[str, Any]:
