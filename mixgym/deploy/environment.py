@@ -96,6 +96,7 @@ class TrainerEnv(PretrainEnv):
         """
         gym.Env.reset(self, seed=seed)
         self.run = self._new_run(seed)
+        self.episode.title = type(self).__name__
         self.episode.load_state_dict(state)
 
     def observed(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
