@@ -14,19 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixgym.agents import make_agent
-from mixgym.compare.runfolder import (
-    CONFIG,
-    MetricsWriter,
-    finished_result,
-    write_actions,
-    write_result,
-)
 from mixgym.errors import MixgymError
 from mixgym.experiment.configuration import configuration_differences, resolved_configuration
 from mixgym.experiment.environment import make_environment
 from mixgym.experiment.provenance import git_revision, library_versions
 from mixgym.experiment.request import RunRequest
 from mixgym.experiment.rollout import Player, rollout
+from mixgym.experiment.runfolder import (
+    CONFIG,
+    MetricsWriter,
+    RunResult,
+    finished_result,
+    read_result,
+    write_actions,
+    write_result,
+)
 from mixgym.files import write_json
 from mixgym.rewards.vector import penalty_vector, scalar_reward
 
@@ -66,7 +68,7 @@ def execute_run(
     directory: Path,
     on_progress: Progress | None = None,
     timing_steps: int = TIMING_STEPS,
-) -> dict[str, Any]:
+) -> RunResult:
     """Run one episode into `directory` and return its result; a finished equal run is returned.
 
     `on_progress` is called after reset and after every decision with decision, decisions, step
@@ -84,10 +86,12 @@ def execute_run(
     try:
         check_corpus(env, request)
         check_configuration(env, request)
-        write_json(directory / CONFIG, {**request.to_json(), **_context(env, agent)})
-        return _episode(request, directory, env, agent, on_progress, timing_steps)
+        config = {**request.to_json(), **_context(env, agent)}
+        write_json(directory / CONFIG, config, digest=True)
+        _episode(request, directory, env, agent, on_progress, timing_steps)
     finally:
         env.close()
+    return read_result(directory)
 
 
 def _context(env: gym.Env[Any, Any], agent: Any) -> dict[str, Any]:
@@ -108,7 +112,7 @@ def _episode(
     agent: Any,
     on_progress: Progress | None,
     timing_steps: int,
-) -> dict[str, Any]:
+) -> None:
     inner: Any = env.unwrapped
     timed = Stopwatch(agent, env)
     started = time.perf_counter()
@@ -180,7 +184,6 @@ def _episode(
     if own := {key: value for key, value in report.items() if key not in _REPORTED}:
         result["report"] = own
     write_result(directory, result)
-    return result
 
 
 class Stopwatch:
