@@ -322,7 +322,8 @@ class MixtureController:
             run.charge((run.step - 1) % self.steps_per_decision + 1)  # the last may be shorter
         else:
             action = run.journal.actions[-1]
-            self._observation, _, _, _, self._info = env.step(action)
+            self._observation, reward, ended, cut, self._info = env.step(action)
+            self.agent.observe(reward, ended, cut, self._info)
             if env.signals.diverged:
                 warnings.warn(
                     f"the loss diverged at step {run.step}: the mixture stays as it is from here "

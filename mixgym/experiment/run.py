@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mixgym.agents import make_agent
 from mixgym.errors import MixgymError
 from mixgym.experiment.configuration import configuration_differences, resolved_configuration
-from mixgym.experiment.environment import make_environment
+from mixgym.experiment.environment import corpus_hash, make_environment
 from mixgym.experiment.provenance import git_revision, library_versions
 from mixgym.experiment.request import RunRequest
 from mixgym.experiment.rollout import Player, rollout
@@ -39,7 +39,7 @@ _REPORTED = ("domain_loss", "objective_loss", "worst_domain", "worst_domain_loss
 
 def check_corpus(env: gym.Env[Any, Any], request: RunRequest) -> None:
     """Raise `MixgymError` unless the environment's corpus is the one the request names."""
-    found = env.unwrapped.corpus.hash  # type: ignore[attr-defined]
+    found = corpus_hash(env)
     if found != request.corpus_hash:
         raise MixgymError(
             f"corpus hash is {found}, but this run was made with {request.corpus_hash}: the text "
@@ -234,7 +234,7 @@ def _add_terms(
     if np.ndim(reward):
         values = np.asarray(reward).tolist()
     elif info["diverged"]:
-        values = penalty_vector(weights.tolist(), -info["reward"]).tolist()
+        values = penalty_vector(weights.tolist(), -float(reward)).tolist()
     else:
         values = list(terms.values())
     for name, value in zip(terms, values, strict=True):

@@ -11,7 +11,12 @@ from typing_extensions import TypedDict
 
 from mixgym.agents import make_agent
 from mixgym.errors import MixgymError
-from mixgym.experiment.environment import environment_id, make_environment
+from mixgym.experiment.environment import (
+    corpus_hash,
+    environment_id,
+    make_environment,
+    mixing_environment,
+)
 from mixgym.experiment.outfolder import bind_config, out_folder
 from mixgym.experiment.policy import COST
 from mixgym.experiment.provenance import code_version, library_versions
@@ -111,11 +116,11 @@ def _train(
     env: Monitor,
     on_progress: Progress | None,
 ) -> TrainingCost:
-    inner: Any = env.unwrapped
+    inner = mixing_environment(env)
     config = {
         **request.to_json(),
         "version": code_version(),
-        "corpus_hash": inner.corpus.hash,
+        "corpus_hash": corpus_hash(env),
     }
     bind_config(out, config, "training", {"versions": library_versions()})
     env.reset(seed=request.seed)

@@ -12,7 +12,13 @@ import gymnasium as gym
 
 from mixgym.errors import CheckpointError, DamagedFileError, MixgymError
 from mixgym.experiment.configuration import absolute_paths, resolved_configuration
-from mixgym.experiment.environment import build_corpus, environment_id, make_environment
+from mixgym.experiment.environment import (
+    corpus_hash,
+    environment_id,
+    make_environment,
+    mixing_environment,
+    prepare_environment,
+)
 from mixgym.experiment.outfolder import CONFIG, check_config, out_folder
 from mixgym.experiment.policy import policy_agent
 from mixgym.experiment.pool import Event, Failure, check_workers, run_pool
@@ -31,7 +37,6 @@ from mixgym.trajectories.dataset import (
     read_metadata,
     require_minari,
 )
-from mixgym.trajectories.episode import corpus_hash
 from mixgym.trajectories.record import read_episode
 from mixgym.trajectories.request import (
     MIXED,
@@ -94,7 +99,7 @@ def collect(
         asked = CollectionRequest(
             environment_id(env), _pinned(spec), absolute_paths(env_arguments or {}), seed
         )
-        build_corpus(asked.env, asked.env_arguments)
+        prepare_environment(asked.env, asked.env_arguments)
         made = make_environment(asked.env, asked.env_arguments)
         try:
             request = _bound(asked, made)
@@ -114,9 +119,7 @@ def collect(
 
 def _bound(asked: CollectionRequest, env: gym.Env[Any, Any]) -> CollectionRequest:
     """A request with the data and code that it means here; the corpus is verified."""
-    corpus = getattr(env.unwrapped, "corpus", None)
-    if corpus is not None:
-        corpus.verify()
+    mixing_environment(env).verify()
     return replace(
         asked,
         corpus_hash=corpus_hash(env),

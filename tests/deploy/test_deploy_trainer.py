@@ -207,7 +207,7 @@ def test_observation_is_the_environments(
     names = np.array(inner.layout.names)
     still = ~np.char.startswith(names, "update_norm")
     np.testing.assert_allclose(observed[still], expected[still], atol=2e-5)
-    assert controller._info["reward"] == pytest.approx(reward, abs=1e-5)
+    assert controller._info["scalar_reward"] == pytest.approx(reward, abs=1e-5)
     assert controller.ledger.accounts["reward"].tokens == inner.ledger.accounts["reward"].tokens
 
 

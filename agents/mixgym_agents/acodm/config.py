@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 from mixgym.envs.task import MixtureSpec
 from mixgym_agents.acodm.released import Released
+from mixgym_agents.checks import checked_spec
 from mixgym_agents.learning.hyperparameters import NetworkConfig, Ranges
-from mixgym_agents.mixers.static import checked_spec
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     **NetworkConfig.CHOICES,
