@@ -189,6 +189,8 @@ def damage_named(saved: SavedPolicy) -> Iterator[None]:
     """Name the folder of a policy whose content turns out to be damaged in the block."""
     try:
         yield
+    except CheckpointError as error:
+        raise CheckpointError(f"the policy in {saved.folder}: {error}") from error
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise CheckpointError(
             f"the policy in {saved.folder} is damaged ({error!r}): {_REMEDY}"
