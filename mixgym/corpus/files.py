@@ -63,7 +63,8 @@ class FilesSource:
     """A folder and how to read it: `files:/folder?field=text&validation=0.05&test=0.05`.
 
     `field` is the JSON or Parquet field holding the text; `validation` and `test` are shares of a
-    domain's bytes (by default 5 %, at least 64 kB or a tenth of a small domain, at most 32 MB).
+    domain's bytes (by default 5 %, at least 64 kB or a tenth of a small domain, at most 32 MB). The
+    text of a domain that would lose much more than that is cut into smaller pieces.
     """
 
     folder: Path

@@ -89,6 +89,12 @@ def test_the_environments_corpus_is_that_of_the_committed_results() -> None:
         assert load_corpus(name).hash == expected
 
 
+def _write(path: Path) -> None:
+    documents = {"train": [("legal", 0)], "validation": [], "test": []}
+    topics = Topics({"one_law": described("law", ("legal",), documents)}, {"one": ["law"]}, [])
+    write_division(topics, "topics:x", {"one": ("legal",)}, "abc", path)
+
+
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     with np.load(path) as data:
         return {name: data[name] for name in data.files}
@@ -113,10 +119,8 @@ def _facts(change: str) -> np.ndarray:
     ],
 )
 def test_a_damaged_division_is_named(change: Any, fault: str, tmp_path: Path) -> None:
-    documents = {"train": [("legal", 0)], "validation": [], "test": []}
-    topics = Topics({"one_law": described("law", ("legal",), documents)}, {"one": ["law"]}, [])
     path = tmp_path / "division.npz"
-    write_division(topics, "topics:x", {"one": ("legal",)}, "abc", path)
+    _write(path)
     arrays = _arrays(path)
     change(arrays)
     np.savez(path, **arrays)  # type: ignore[arg-type]
@@ -127,7 +131,7 @@ def test_a_damaged_division_is_named(change: Any, fault: str, tmp_path: Path) ->
 @pytest.mark.parametrize("keep", [0, 10, 300, -30])
 def test_a_cut_division_is_named(keep: int, tmp_path: Path) -> None:
     path = tmp_path / "division.npz"
-    write_division(Topics({}, {"one": ["law"]}, []), "topics:x", {"one": ("legal",)}, "abc", path)
+    _write(path)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DamagedFileError, match=rf"{path} is damaged.*install mixgym again"):
         read_division(path)
