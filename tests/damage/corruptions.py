@@ -215,10 +215,14 @@ def _array_shape(content: bytes) -> Iterator[tuple[str, Any]]:
         yield label, file.getvalue()
 
 
-def _table_rows(content: bytes) -> Iterator[tuple[str, Any]]:
+def _table_fewer(content: bytes) -> Iterator[tuple[str, Any]]:
     lines = content.decode().splitlines()
     yield "header alone", (lines[0] + "\n").encode()
     yield "a row short", "\n".join(lines[:-1]).encode()
+
+
+def _table_rows(content: bytes) -> Iterator[tuple[str, Any]]:
+    lines = content.decode().splitlines()
     yield "a row cut", "\n".join([*lines[:-1], lines[-1].rpartition(",")[0]]).encode()
     columns = [line.partition(",")[2] for line in lines]
     yield "a column gone", "\n".join(columns).encode()
@@ -280,7 +284,7 @@ FORMATS: dict[str, dict[str, Family]] = {
         "nan": _tensor_nan,
     },
     "array": {**ANY, "array": _array_shape},
-    "table": {**ANY, "rows": _table_rows, "number": _table_number},
+    "table": {**ANY, "fewer": _table_fewer, "rows": _table_rows, "number": _table_number},
     "lines": {**ANY, "torn": _line_torn, "inside": _line_inside},
     "bytes": {**ANY, "kept-size": _same_size},
     "yaml": ANY,

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from tests.damage.campaign import Campaign
-from tests.damage.corruptions import FORMATS
 from tests.damage.kinds import KINDS, Kind
 
 #: Cases of a family that the default run takes of a slow reader and of a quick one.
@@ -34,9 +33,7 @@ def _cases() -> list[Any]:
     for kind in KINDS:
         for reader in kind.readers:
             slow = reader in kind.slow
-            for family in FORMATS[kind.format]:
-                if family in kind.excused:
-                    continue
+            for family in kind.families(reader):
                 name = f"{kind.area}: {kind.file} {reader} {family}"
                 most = _FEW if slow else _SOME
                 marks = [pytest.mark.slow] if slow and family not in _REPRESENTATIVE else []
