@@ -1,7 +1,13 @@
-"""Paired comparisons of agents: runs, statistics, tables, report."""
+"""Paired comparisons of agents: runs, statistics, tables, report.
+
+The package can be called: `mixgym.compare(...)` is `mixgym.compare.study.compare(...)`.
+"""
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,25 +30,35 @@ __all__ = [
     "run_study",
 ]
 
-_HOME = {
-    "AgentSpec": "request",
-    "RunRequest": "request",
-    "Replay": "replay",
-    "replay_run": "replay",
-    "Comparison": "plan",
-    "Study": "plan",
-    "read_suite": "plan",
-    "StudyResult": "study",
-    "compare": "study",
-    "redraw": "study",
-    "run_study": "study",
+_HOMES = {
+    "AgentSpec": "mixgym.experiment.request",
+    "RunRequest": "mixgym.experiment.request",
+    "Replay": "mixgym.compare.replay",
+    "replay_run": "mixgym.compare.replay",
+    "Comparison": "mixgym.compare.plan",
+    "Study": "mixgym.compare.plan",
+    "read_suite": "mixgym.compare.plan",
+    "StudyResult": "mixgym.compare.study",
+    "compare": "mixgym.compare.study",
+    "redraw": "mixgym.compare.study",
+    "run_study": "mixgym.compare.study",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Load the parts when they are asked for, so that a worker or `--help` loads only its own."""
-    if name not in _HOME:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    return getattr(import_module(_HOMES[name]), name)
 
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+class _CallablePackage(ModuleType):
+    """Importing a subpackage binds its name in the parent, over any function of that name."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> StudyResult:
+        from mixgym.compare.study import compare
+
+        return compare(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallablePackage
