@@ -25,6 +25,7 @@ from mixgym.lm.optimiser import build_optimiser
 from mixgym.lm.precision import resolve_precision
 from mixgym.lm.recorder import SignalRecorder
 from mixgym.lm.reweighting import Reweighting, loss_shares, prepare
+from mixgym.lm.seeds import run_seeds
 from mixgym.lm.settings import PRESETS, GradientSettings, Settings, whole_number
 from mixgym.lm.stream import Batch, MixtureStream
 from mixgym.lm.text import text_signals
@@ -102,15 +103,15 @@ class TrainingRun:
         self.evaluation_seed = whole_number("evaluation_seed", evaluation_seed)
         self.gradients = gradients
         self.text_sequences = text_sequences
-        init, order, noise = np.random.SeedSequence(self.seed).generate_state(3, dtype=np.uint64)
-        self.stream = MixtureStream(corpus, settings.batch_size, settings.context, int(order >> 1))
+        init, order, noise = run_seeds(self.seed)
+        self.stream = MixtureStream(corpus, settings.batch_size, settings.context, order)
         self.held_out = EvaluationWindows(corpus, settings.context, evaluation_seed)
         self.ledger = Ledger()
         with self._torch():
             self.model: PreTrainedModel
             if snapshot is None:
                 config = model_config(model, corpus.tokenizer.vocab_size, settings.context)
-                self.model = build_model(model, config, int(init >> 1))
+                self.model = build_model(model, config, init)
                 torch.nn.Module.to(self.model, settings.device).train()
             else:
                 self.model = empty_model(snapshot.model_config, settings.device)
@@ -129,7 +130,7 @@ class TrainingRun:
                 settings,
                 total_steps,
             )
-            with private_rng(int(noise >> 1), settings.device):
+            with private_rng(noise, settings.device):
                 self._rng = rng_state(settings.device)
         if snapshot is None:
             self.refresh_norms()

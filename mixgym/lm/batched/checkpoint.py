@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +10,9 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from mixgym.errors import CheckpointError
-from mixgym.files import atomic_path, read_json, write_json
+from mixgym.files import read_json
+from mixgym.lm.checkpoint import plain
+from mixgym.lm.checkpoint import save as write
 from mixgym.tensors import read_tensors
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class _Streams(TypedDict):
 
 
 class _Recorder(TypedDict):
+    learning_rates: list[float]
+    step: list[int]
+    decision: list[int]
+    diverged: list[bool]
     train_loss: list[list[float | None]]
     last_seen: list[list[int]]
     mixture: list[list[float]]
@@ -51,10 +55,6 @@ class _Ledger(TypedDict):
 
 class _Scalars(TypedDict):
     seeds: list[int]
-    learning_rates: list[float]
-    step: list[int]
-    decision: list[int]
-    diverged: list[bool]
     recorder: _Recorder
     stream: _Streams
     ledger: _Ledger
@@ -76,24 +76,10 @@ class _Record(TypedDict):
 
 
 def save(run: BatchedRun, path: str | Path) -> None:
-    """Write `run` into the directory `path`, replacing the checkpoint there only once complete.
-
-    `run.json` names the tensor file it belongs to with its SHA-256, carries a digest over itself,
-    and is renamed into place last.
-    """
-    from safetensors.torch import save as serialise
-
-    folder, state = Path(path), run.state_dict()
-    content = serialise({k: v.cpu().contiguous() for k, v in state["tensors"].items()})
-    sha256 = hashlib.sha256(content).hexdigest()
-    # Named by content, so that no other state's file is ever overwritten.
-    name = f"state-{sha256[:16]}.safetensors"
-    with atomic_path(folder / name) as temporary:
-        temporary.write_bytes(content)
-    record = {
+    """Write `run` into the directory `path`, as `lm.checkpoint.save` does a single one."""
+    identity = {
         "format": FORMAT,
         "corpus_hash": run.corpus.hash,
-        "corpus_spec": run.corpus.spec,
         "model_spec": run.model_spec,
         "model_config": run.config.to_dict(),
         "settings": asdict(run.settings),
@@ -101,13 +87,8 @@ def save(run: BatchedRun, path: str | Path) -> None:
         "evaluation_seed": run.evaluation_seed,
         "gradients": asdict(run.gradients) if run.gradients else None,
         "precision": run.precision,
-        "tensors": {"file": name, "sha256": sha256},
-        "scalars": state["scalars"],
     }
-    write_json(folder / "run.json", json.loads(json.dumps(record, default=str)), digest=True)
-    for old in folder.glob("state-*.safetensors"):
-        if old.name != name:
-            old.unlink()
+    write(path, plain(identity), run.corpus.spec, run.state_dict())
 
 
 def load(
@@ -129,13 +110,13 @@ def load(
 
     folder = Path(path)
     try:
-        plain = read_json(folder / "run.json", remedy=_REMEDY)
+        found = read_json(folder / "run.json", remedy=_REMEDY)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {folder}: it holds no run.json") from None
-    if not isinstance(plain, dict) or plain.get("format") != FORMAT:
-        found = plain.get("format") if isinstance(plain, dict) else None
+    kind = found.get("format") if isinstance(found, dict) else None
+    if kind != FORMAT:
         raise CheckpointError(
-            f"{folder} has checkpoint format {found!r}, batched runs have {FORMAT!r}: load single "
+            f"{folder} has checkpoint format {kind!r}, batched runs have {FORMAT!r}: load single "
             "runs with TrainingRun.load"
         )
     record: _Record = read_json(folder / "run.json", _Record, remedy=_REMEDY)
@@ -154,7 +135,7 @@ def load(
             "seeds": scalars["seeds"],
             "total_steps": record["total_steps"],
             "settings": Settings(**record["settings"]),
-            "learning_rates": np.array(scalars["learning_rates"]),
+            "learning_rates": np.array(scalars["recorder"]["learning_rates"]),
             "evaluation_seed": record["evaluation_seed"],
             "gradients": GradientSettings(**gradients) if gradients else None,
             "precision": record["precision"],

@@ -1,4 +1,4 @@
-"""The torch state that batched runs compute under, whatever the caller's."""
+"""The torch state and the precision that batched runs compute with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from mixgym.errors import unknown_name
 from mixgym.lm.precision import resolve_precision
 from mixgym.lm.settings import Settings
-from mixgym.lm.threads import pinned_threads
+from mixgym.lm.torchstate import own_torch_state
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -29,46 +29,18 @@ def batched_precision(precision: str | None, settings: Settings, config: object)
 
 
 @contextmanager
-def own_torch_state(settings: Settings, precision: str) -> Iterator[None]:
-    """Run a block with gradients on, float32, no autocast, and the runs' threads and matrix units.
-
-    Everything is as it was afterwards. tf32 is a setting of CUDA's matrix products alone.
-    """
-    dtype = torch.get_default_dtype()
-    tf32 = precision == "tf32"
-    device = torch.device(settings.device)
-    before = _set_tf32(tf32)
-    try:
-        torch.set_default_dtype(torch.float32)
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            torch.autocast("cpu", enabled=False),
-            torch.autocast(device.type, enabled=False),
-            torch.device("cpu"),
-            pinned_threads(settings.threads),
-        ):
+def batched_torch_state(settings: Settings, precision: str) -> Iterator[None]:
+    """Run a block under `own_torch_state`, with CUDA's tf32 matrix units where asked for."""
+    with own_torch_state(settings.threads, settings.device):
+        if precision != "tf32":
             yield
-    finally:
-        torch.set_default_dtype(dtype)
-        _restore_tf32(before)
-
-
-def _set_tf32(on: bool) -> str | bool:
-    matmul = torch.backends.cuda.matmul
-    if hasattr(matmul, "fp32_precision"):
-        before = matmul.fp32_precision
-        matmul.fp32_precision = "tf32" if on else "ieee"
-    else:
-        before, matmul.allow_tf32 = matmul.allow_tf32, on
-    return before
-
-
-def _restore_tf32(before: str | bool) -> None:
-    if isinstance(before, str):
-        torch.backends.cuda.matmul.fp32_precision = before
-    else:
-        torch.backends.cuda.matmul.allow_tf32 = before
+            return
+        matmul = torch.backends.cuda.matmul
+        before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+        try:
+            yield
+        finally:
+            matmul.fp32_precision = before
 
 
 def model_autocast(settings: Settings, precision: str) -> torch.autocast:

@@ -28,7 +28,7 @@ _FIRST_CHUNK = 64
 class Engine:
     """Rows of parameters and moments, trained and evaluated chunk by chunk.
 
-    Its methods are called inside `context.own_torch_state`.
+    Its methods are called inside `context.batched_torch_state`.
 
     Args:
         base: a model of the architecture, on the device.

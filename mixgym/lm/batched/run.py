@@ -16,8 +16,8 @@ from transformers import AutoConfig
 
 from mixgym.errors import MixgymError
 from mixgym.lm.batched import checkpoint, state
-from mixgym.lm.batched.adamw import current_rates, step_factors
-from mixgym.lm.batched.context import batched_precision, own_torch_state
+from mixgym.lm.batched.adamw import step_factors
+from mixgym.lm.batched.context import batched_precision, batched_torch_state
 from mixgym.lm.batched.engine import Engine
 from mixgym.lm.batched.evaluation import HeldOut
 from mixgym.lm.batched.gradients import gradient_fields
@@ -29,8 +29,9 @@ from mixgym.lm.batched.stream import BatchedStream, Draws
 from mixgym.lm.evaluation import EvaluationWindows
 from mixgym.lm.models import ModelSpec, build_model, model_config
 from mixgym.lm.seeds import run_seeds
-from mixgym.lm.settings import PRESETS, GradientSettings, Settings
-from mixgym.lm.training import DIVERGENCE_FACTOR, TrainingRun
+from mixgym.lm.settings import PRESETS, GradientSettings, Settings, whole_number
+from mixgym.lm.torchstate import check_device
+from mixgym.lm.training import TrainingRun
 from mixgym.simplex import validate_mixtures
 
 if TYPE_CHECKING:
@@ -90,19 +91,20 @@ class BatchedRun:
         chunk: int | None = None,
         compiled: str = "auto",
     ) -> None:
-        if total_steps < 1:
-            raise ValueError(f"total_steps must be positive, got {total_steps}")
+        total_steps = whole_number("total_steps", total_steps, least=1)
+        evaluation_seed = whole_number("evaluation_seed", evaluation_seed)
         if not len(seeds):
             raise ValueError("a batch needs at least one run: give one seed each")
         if settings is None:
             preset = PRESETS.get(model) if isinstance(model, str) else None
             settings = preset.settings if preset else Settings()
+        check_device(settings.device)
         config = model_config(model, corpus.tokenizer.vocab_size, settings.context)
         self._assemble(
             {
                 "corpus": corpus,
                 "model_spec": model,
-                "seeds": [int(seed) for seed in seeds],
+                "seeds": [whole_number("seed", seed, least=0) for seed in seeds],
                 "total_steps": total_steps,
                 "settings": settings,
                 "learning_rates": learning_rates,
@@ -128,11 +130,11 @@ class BatchedRun:
         self.gradients: GradientSettings | None = given["gradients"]
         self.config = config
         self.precision = batched_precision(given["precision"], self.settings, config)
-        self.learning_rates = self._peaks(given["learning_rates"])
+        peaks = self._peaks(given["learning_rates"])
         corpus, s, N = self.corpus, self.settings, len(self.seeds)
         self.held_out = EvaluationWindows(corpus, s.context, self.evaluation_seed)
         orders = [run_seeds(seed).order for seed in self.seeds]
-        with own_torch_state(s, self.precision):
+        with batched_torch_state(s, self.precision):
             self.stream = BatchedStream(corpus, s.batch_size, s.context, orders, s.device)
             base = torch.nn.Module.to(build_model({}, copy.deepcopy(config), 0), s.device)
             self.engine = Engine(
@@ -146,13 +148,16 @@ class BatchedRun:
                 held_out=self.held_out,
                 gradients=self.gradients,
             )
-        self._bytes_per_token = np.array([d.bytes_per_token("train") for d in corpus.domains])
-        self.recorder = BatchedRecorder(N, corpus.natural, self._bytes_per_token, s.loss_decay)
-        self.recorder.norms = np.zeros((N, len(self.layer_names)))
+        self.recorder = BatchedRecorder(
+            peaks,
+            corpus.natural,
+            np.array([d.bytes_per_token("train") for d in corpus.domains]),
+            len(self.layer_names),
+            config.vocab_size,
+            s,
+            self.total_steps,
+        )
         self.ledger = BatchedLedger(N)
-        self.step = np.zeros(N, dtype=np.int64)
-        self.decision = np.zeros(N, dtype=np.int64)
-        self.diverged = np.zeros(N, dtype=bool)
 
     def _peaks(self, given: ArrayLike | None) -> NDArray[np.float64]:
         peak = self.settings.learning_rate if given is None else given
@@ -167,6 +172,26 @@ class BatchedRun:
     def N(self) -> int:
         """Number of runs."""
         return len(self.seeds)
+
+    @property
+    def step(self) -> NDArray[np.int64]:
+        """(N,) optimiser steps done."""
+        return self.recorder.step
+
+    @property
+    def decision(self) -> NDArray[np.int64]:
+        """(N,) decisions done."""
+        return self.recorder.decision
+
+    @property
+    def diverged(self) -> NDArray[np.bool_]:
+        """(N,) whether a training loss was beyond the limit of `has_diverged`, or not a number."""
+        return self.recorder.diverged
+
+    @property
+    def learning_rates(self) -> NDArray[np.float64]:
+        """(N,) peaks."""
+        return self.recorder.learning_rates
 
     @property
     def n_parameters(self) -> int:
@@ -184,7 +209,7 @@ class BatchedRun:
         return self.step >= self.total_steps
 
     def _initialise(self, runs: NDArray[np.int64]) -> None:
-        with own_torch_state(self.settings, self.precision):
+        with batched_torch_state(self.settings, self.precision):
             for i in runs.tolist():
                 config = copy.deepcopy(self.config)
                 model = build_model(self.model_spec, config, run_seeds(self.seeds[i]).init)
@@ -199,8 +224,7 @@ class BatchedRun:
         self.stream.restart(places, [run_seeds(seed).order for seed in seeds])
         self.recorder.restart(places)
         self.ledger.clear(places)
-        self.step[places], self.decision[places], self.diverged[places] = 0, 0, False
-        with own_torch_state(self.settings, self.precision):
+        with batched_torch_state(self.settings, self.precision):
             self.engine.clear(places)
         self._initialise(places)
 
@@ -210,14 +234,14 @@ class BatchedRun:
         """Give runs one model's parameters (by name), and nothing else of it."""
         places = np.arange(self.N) if runs is None else np.asarray(runs, dtype=np.int64)
         row = torch.cat([weights[name].detach().flatten() for name in self.engine.layout.names])
-        with own_torch_state(self.settings, self.precision):
+        with batched_torch_state(self.settings, self.precision):
             rows = self.engine.rows.parameters
             rows[torch.from_numpy(places).to(rows.device)] = row.to(rows)
         self.refresh_norms(places)
 
     def refresh_norms(self, runs: NDArray[np.int64]) -> None:
         """Measure the weight norms of `runs` again, after weights were changed from outside."""
-        with own_torch_state(self.settings, self.precision):
+        with batched_torch_state(self.settings, self.precision):
             self.recorder.norms[runs] = self.engine.norms(runs)
 
     def advance(
@@ -266,22 +290,20 @@ class BatchedRun:
                 f"{self.total_steps}), got {steps}"
             )
         loss_before, drawn_before = self.recorder.train_loss.copy(), self.stream.drawn
-        with own_torch_state(self.settings, self.precision):
+        with batched_torch_state(self.settings, self.precision):
             draws = self.stream.draw(weights, steps, rows)
             first, peaks = self.step[rows], self.learning_rates[rows]
             factors = step_factors(self.settings, peaks, first, steps, self.total_steps)
             shares = self._shares(draws, loss_weights, rows)
             found = self.engine.train(rows, first, draws, shares, factors)
-        self.step[rows] += steps
-        self.decision[rows] += 1
-        limit = self._loss_limit()
-        self.diverged[rows] = ~(found["losses"].mean(axis=2) < limit).all(axis=1)
-        last_loss, updates = np.full(loss_before.shape, np.nan), np.zeros_like(self.recorder.norms)
-        last_loss[rows] = self.recorder.record(
-            rows, draws.domains, found["losses"], self.step[rows]
+        recorder = self.recorder
+        last_loss, updates = np.full(loss_before.shape, np.nan), np.zeros_like(recorder.norms)
+        last_loss[rows] = recorder.record(rows, draws.domains, found["losses"])
+        recorder.mixture[rows] = weights
+        recorder.norms[rows], updates[rows] = found["norms"], found["updates"]
+        signals = recorder.signals(
+            self.stream, drawn_before, loss_before, last_loss, updates, chosen
         )
-        self.recorder.mixture[rows] = weights
-        self.recorder.norms[rows], updates[rows] = found["norms"], found["updates"]
         measured = self._gradient_fields(rows, found)
         tokens = steps * self.settings.batch_size * self.settings.context
         self.ledger.charge(
@@ -291,11 +313,6 @@ class BatchedRun:
             flops=6.0 * self.n_parameters * tokens,
             seconds=time.perf_counter() - start,
         )
-        with np.errstate(invalid="ignore"):
-            change = self.recorder.train_loss - loss_before
-        change = np.nan_to_num(change, nan=0.0, posinf=0.0, neginf=0.0)
-        counts = self.stream.drawn - drawn_before
-        signals = self._signals(counts, change, last_loss, updates, chosen)
         return replace(signals, **measured)
 
     def _shares(
@@ -316,74 +333,36 @@ class BatchedRun:
         return (chosen / chosen.sum(axis=-1, keepdims=True)).astype(np.float32)
 
     def _gradient_fields(
-        self, rows: NDArray[np.int64], found: Mapping[str, NDArray[np.float64]]
+        self, rows: NDArray[np.int64], found: Mapping[str, NDArray[np.float64]] | None
     ) -> dict[str, Any]:
         """Return the gradient fields of the signals, and charge what they cost."""
         measured = self.engine.measured
         if measured is None:
             return {}
-        tokens = found["tokens"]
-        products = found["counted"] * self.settings.context * measured.size
-        flops = 6.0 * self.n_parameters * tokens + 2.0 * products
-        self.ledger.charge("reward", rows, tokens=tokens, flops=flops)
+        if found is not None:
+            tokens = found["tokens"]
+            products = found["counted"] * self.settings.context * measured.size
+            flops = 6.0 * self.n_parameters * tokens + 2.0 * products
+            self.ledger.charge("reward", rows, tokens=tokens, flops=flops)
         return gradient_fields(found, measured.settings.kinds, rows, self.N, self.corpus.K)
-
-    def _loss_limit(self) -> float:
-        return DIVERGENCE_FACTOR * float(np.log(self.config.vocab_size))
 
     def has_diverged(self, loss: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(N,) whether any of (N, K) losses, nats per byte, is beyond the limit or not a number."""
-        return np.any(~(loss * self._bytes_per_token < self._loss_limit()), axis=1)
+        return self.recorder.has_diverged(loss)
 
     def signals(self) -> BatchedSignals:
         """Return the signals between decisions (before the first: nothing sampled)."""
-        nothing, updates = np.zeros((self.N, self.corpus.K)), np.zeros_like(self.recorder.norms)
-        signals = self._signals(
-            nothing, nothing, np.full_like(nothing, np.nan), updates, np.zeros(self.N, dtype=bool)
+        recorder, nobody = self.recorder, np.zeros(self.N, dtype=bool)
+        nothing = np.full((self.N, self.corpus.K), np.nan)
+        signals = recorder.signals(
+            self.stream,
+            self.stream.drawn,
+            recorder.train_loss,
+            nothing,
+            np.zeros_like(recorder.norms),
+            nobody,
         )
-        measured = self.engine.measured
-        if measured is None:
-            return signals
-        kinds = measured.settings.kinds
-        return replace(signals, **gradient_fields(None, kinds, np.arange(0), self.N, self.corpus.K))
-
-    def _signals(
-        self,
-        counts: NDArray[Any],
-        change: NDArray[np.float64],
-        last_loss: NDArray[np.float64],
-        updates: NDArray[np.float64],
-        advanced: NDArray[np.bool_],
-    ) -> BatchedSignals:
-        def f32(values: NDArray[Any]) -> NDArray[np.float32]:
-            with np.errstate(over="ignore"):
-                return np.array(values, dtype=np.float32)
-
-        recorder, nothing = self.recorder, np.full(counts.shape, np.nan, dtype=np.float32)
-        rate = current_rates(self.settings, self.learning_rates, self.step, self.total_steps)
-        return BatchedSignals(
-            mixture=f32(recorder.mixture),
-            counts=f32(counts),
-            tokens=f32(self.stream.drawn * self.settings.context),
-            epochs=f32(self.stream.epochs),
-            train_loss=f32(recorder.train_loss),
-            train_loss_age=f32(self.step[:, None] - recorder.last_seen),
-            train_loss_change=f32(change),
-            last_loss=f32(last_loss),
-            validation_loss=nothing,
-            validation_change=nothing.copy(),
-            starved=(recorder.mixture > 0) & (counts == 0) & (self.decision > 0)[:, None],
-            weight_norms=f32(recorder.norms),
-            update_norms=f32(updates),
-            step=self.step.copy(),
-            total_steps=self.total_steps,
-            decision=self.decision.copy(),
-            remaining=1.0 - self.step / self.total_steps,
-            objective_loss=np.full(self.N, np.nan),
-            diverged=self.diverged.copy(),
-            learning_rate=rate,
-            advanced=advanced,
-        )
+        return replace(signals, **self._gradient_fields(np.flatnonzero(nobody), None))
 
     def evaluate(
         self,
@@ -415,7 +394,7 @@ class BatchedRun:
         held = HeldOut(self.held_out, split, chosen, windows)
         if not len(rows) or not held.count:
             return result
-        with own_torch_state(self.settings, self.precision):
+        with batched_torch_state(self.settings, self.precision):
             result[rows] = held.by_domain(self.engine.losses(rows, held))
         self.ledger.charge(
             account,

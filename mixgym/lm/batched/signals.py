@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -74,31 +74,3 @@ class BatchedSignals:
                 own = value[i]
                 values[item.name] = own.copy() if value.ndim > 1 else own.item()
         return Signals(**values)
-
-    def validated(
-        self,
-        validation: NDArray[np.float64],
-        before: BatchedSignals | None,
-        objective: NDArray[np.float64],
-        diverged: NDArray[np.bool_],
-    ) -> BatchedSignals:
-        """Return a copy with validation losses.
-
-        Args:
-            validation: (N, K) nats per byte, NaN where not measured.
-            before: signals of the decision before, which changes are measured from.
-            objective: (K,) weights of the domains in `objective_loss`.
-            diverged: (N,) runs whose validation losses are beyond the limit.
-        """
-        change = np.full(validation.shape, np.nan)
-        if before is not None:
-            change = validation - before.validation_loss
-        chosen = objective > 0
-        with np.errstate(over="ignore"):
-            return replace(
-                self,
-                validation_loss=validation.astype(np.float32),
-                validation_change=change.astype(np.float32),
-                objective_loss=validation[:, chosen] @ objective[chosen],
-                diverged=self.diverged | diverged,
-            )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from mixgym.errors import CheckpointError
-from mixgym.lm.batched.context import own_torch_state
+from mixgym.lm.batched.context import batched_torch_state
 from mixgym.lm.batched.ledger import BatchedLedger
 from mixgym.lm.training import TrainingRun
 
@@ -22,7 +21,7 @@ _PREFIXES = ("model.", "optimiser.exp_avg.", "optimiser.exp_avg_sq.")
 
 def capture(run: BatchedRun) -> dict[str, Any]:
     """Return `tensors` (name -> copied (N, ...) tensor) and `scalars` (JSON-plain) of `run`."""
-    with own_torch_state(run.settings, run.precision):
+    with batched_torch_state(run.settings, run.precision):
         tensors = {
             prefix + name: view.clone()
             for prefix, rows in zip(_PREFIXES, run.engine.rows.tensors(), strict=True)
@@ -32,10 +31,6 @@ def capture(run: BatchedRun) -> dict[str, Any]:
         "tensors": tensors,
         "scalars": {
             "seeds": list(run.seeds),
-            "learning_rates": run.learning_rates.tolist(),
-            "step": run.step.tolist(),
-            "decision": run.decision.tolist(),
-            "diverged": run.diverged.tolist(),
             "recorder": run.recorder.state_dict(),
             "stream": run.stream.state_dict(),
             "ledger": run.ledger.to_json(),
@@ -56,15 +51,11 @@ def restore(run: BatchedRun, state: dict[str, Any]) -> None:
             "many"
         )
     run.stream.load_state_dict(scalars["stream"])
-    with own_torch_state(run.settings, run.precision):
+    with batched_torch_state(run.settings, run.precision):
         for prefix, rows in zip(_PREFIXES, run.engine.rows.tensors(), strict=True):
             for name, view in run.engine.layout.views(rows).items():
                 view.copy_(tensors[prefix + name])
     run.seeds = list(scalars["seeds"])
-    run.learning_rates = np.array(scalars["learning_rates"], dtype=np.float64)
-    run.step = np.array(scalars["step"], dtype=np.int64)
-    run.decision = np.array(scalars["decision"], dtype=np.int64)
-    run.diverged = np.array(scalars["diverged"], dtype=bool)
     run.recorder.load_state_dict(scalars["recorder"])
     run.ledger = BatchedLedger.from_json(scalars["ledger"])
 
@@ -86,7 +77,7 @@ def single(run: BatchedRun, i: int) -> TrainingRun:
     )
     saved = alone.state_dict()
     tensors, taken = saved["tensors"], int(run.step[i])
-    with own_torch_state(run.settings, run.precision):
+    with batched_torch_state(run.settings, run.precision):
         for prefix, rows in zip(_PREFIXES, run.engine.rows.tensors(), strict=True):
             if prefix != "model." and not taken:
                 continue
@@ -94,15 +85,8 @@ def single(run: BatchedRun, i: int) -> TrainingRun:
                 tensors[prefix + name] = view[0].clone()
         for name in run.engine.layout.names if taken else ():
             tensors[f"optimiser.step.{name}"] = torch.tensor(float(taken))
-    recorder = run.recorder
     saved["scalars"] |= {
-        "step": taken,
-        "decision": int(run.decision[i]),
-        "diverged": bool(run.diverged[i]),
-        "train_loss": [None if x != x else x for x in recorder.train_loss[i].tolist()],
-        "last_seen": recorder.last_seen[i].tolist(),
-        "mixture": recorder.mixture[i].tolist(),
-        "norms": recorder.norms[i].tolist(),
+        **run.recorder.single(i),
         "stream": run.stream.single(i).state_dict(),
         "ledger": run.ledger[i].to_json(),
     }

@@ -82,7 +82,7 @@ def test_damage_is_named(nano8: Corpus, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="missing"):
         BatchedRun.load(tmp_path, nano8)
     record = json.loads((tmp_path / "run.json").read_text())
-    record["scalars"]["step"][0] = 3
+    record["scalars"]["recorder"]["step"][0] = 3
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(DamagedFileError, match="digest"):
         BatchedRun.load(tmp_path, nano8)
