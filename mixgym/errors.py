@@ -26,6 +26,24 @@ class DamagedFileError(MixgymError, ValueError):
     """A file is not what was written: the message names it, what is wrong, and the remedy."""
 
 
+class UnreadableFileError(DamagedFileError, OSError):
+    """A file cannot be read, for a reason that the operating system gave."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # an OSError would write its errno and file's name in front
+
+
+class MissingFileError(UnreadableFileError, FileNotFoundError):
+    """A file that should be there is not."""
+
+
+class UnwritableFileError(MixgymError, OSError):
+    """A file could not be written: the disk is full, or the place does not take it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class MissingExtraError(MixgymError, ImportError):
     """An optional library is needed; the message names the extra that installs it."""
 

@@ -64,6 +64,35 @@ def validate_mixture(
     return values / values.sum()
 
 
+def validate_mixtures(
+    weights: ArrayLike, K: int, names: Sequence[str] | None = None, *, normalise: bool = False
+) -> NDArray[np.float64]:
+    """Return (N, K) `weights` as new mixtures, bit for bit those of `validate_mixture`.
+
+    Args:
+        weights: N rows of K weights.
+        K, names, normalise: as `validate_mixture` has them.
+
+    Raises:
+        ValueError: another shape, or as `validate_mixture`, with the number of the row.
+    """
+    values = np.array(weights, dtype=np.float64, order="C")
+    if values.ndim != 2 or values.shape[1] != K:
+        raise ValueError(f"mixtures must have shape (N, {K}), got {values.shape}")
+    largest = values.max(axis=1, keepdims=True, initial=-np.inf)
+    good = (np.isfinite(values) & (values >= 0)).all(axis=1) & (largest[:, 0] > 0)
+    if not normalise:
+        with np.errstate(invalid="ignore"):
+            good &= np.abs(values.sum(axis=1) - 1.0) <= SUM_TOLERANCE
+    for row in np.flatnonzero(~good).tolist():
+        try:
+            validate_mixture(values[row], K, names, normalise=normalise)
+        except ValueError as error:
+            raise ValueError(f"mixture {row}: {error}") from error
+    values /= largest
+    return values / values.sum(axis=1, keepdims=True)
+
+
 class Simplex(spaces.Box):
     """All mixtures of `K` domains, as a Gymnasium space of (K,) float32 arrays.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mixgym.errors import DamagedFileError
+from mixgym.files import read_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -34,12 +34,12 @@ def read_tensors(
 
     Raises:
         DamagedFileError: the message names the file, the fault and the remedy.
-        OSError: it cannot be read.
+        MissingFileError, UnreadableFileError: it cannot be read; both are DamagedFileErrors too.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    content = Path(path).read_bytes()
+    content = read_bytes(path, remedy=remedy)
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise DamagedFileError(f"{path} does not have the content that was saved: {remedy}")
     try:
@@ -49,8 +49,9 @@ def read_tensors(
     if like is not None:
         _check(path, tensors, like, remedy)
     for name, tensor in tensors.items():
-        if finite and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise DamagedFileError(f"{path}: {name} is not finite: {remedy}")
+        number = tensor.is_floating_point() or tensor.is_complex()
+        if finite and number and not bool(tensor.isfinite().all()):
+            raise DamagedFileError(f"{path}: tensor {name!r} holds NaN or infinity: {remedy}")
     return tensors
 
 

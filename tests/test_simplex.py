@@ -22,6 +22,7 @@ from mixgym.simplex import (
     inverse_ilr,
     make_action_map,
     validate_mixture,
+    validate_mixtures,
 )
 
 SIZES = (2, 3, 8, 22)
@@ -361,3 +362,20 @@ def test_the_space_passes_gymnasiums_own_checks():
     from gymnasium.utils.env_checker import check_env
 
     check_env(Stub(), skip_render_check=True)
+
+
+def test_many_mixtures_are_validated_as_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    for K in (1, 2, 5, 8, 22, 52, 300):
+        weights = rng.dirichlet(np.full(K, 0.3), 50).astype(np.float32)
+        expected = [validate_mixture(row, K) for row in weights]
+        assert np.array_equal(validate_mixtures(weights, K), expected)
+        raw = rng.random((50, K)) * 1e3 + 1e-9
+        expected = [validate_mixture(row, K, normalise=True) for row in raw]
+        assert np.array_equal(validate_mixtures(raw, K, normalise=True), expected)
+
+
+@pytest.mark.parametrize("bad", [[[0.5, np.nan]], [[0.2, 0.2]], [[0.0, 0.0]], [0.5, 0.5], [[1.0]]])
+def test_bad_mixtures_among_many_are_refused(bad: list) -> None:
+    with pytest.raises(ValueError):
+        validate_mixtures(bad, 2)

@@ -7,14 +7,12 @@ import json
 import shutil
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote
-
-import numpy as np
 
 from mixgym.corpus.build import (
     GZIP_SAMPLE,
@@ -24,9 +22,12 @@ from mixgym.corpus.build import (
     text_path,
 )
 from mixgym.corpus.catalogue import CORPORA
+from mixgym.corpus.divisions import packaged_division
+from mixgym.corpus.documents import Cell, Documents, Members
 from mixgym.corpus.progress import Reporter
 from mixgym.corpus.split import SPLITS
 from mixgym.corpus.text import digest
+from mixgym.corpus.topics import topics_of
 from mixgym.corpus.wheels import sha256_of
 from mixgym.errors import CorpusError, unknown_name
 from mixgym.files import atomic_path, read_json, write_json
@@ -96,35 +97,6 @@ def _whole(key: str, value: str) -> int:
     return int(value)
 
 
-class Documents:
-    """The documents of one domain and split of a built corpus; a memory map, not a copy."""
-
-    def __init__(self, path: Path) -> None:
-        empty = path.stat().st_size == 0
-        self._data = np.zeros(0, np.uint8) if empty else np.memmap(path, dtype=np.uint8, mode="r")
-        self._bounds = np.concatenate([[-1], np.flatnonzero(self._data == 0)])
-
-    def __len__(self) -> int:
-        return len(self._bounds) - 1
-
-    def __getitem__(self, index: int) -> bytes:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self._data[self._bounds[index] + 1 : self._bounds[index + 1]].tobytes()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return (self[index] for index in range(len(self)))
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """(n,) int64 bytes of each document, without its separator."""
-        return np.diff(self._bounds) - 1
-
-
-#: (member domain, number in its split), the documents of a new domain's split.
-Members = list[tuple[str, int]]
-
-
 def build_derived(
     source: DerivedSource,
     folder: Path,
@@ -164,31 +136,27 @@ def _build(
 ) -> None:
     (target / "parts").mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {}
-    cells: dict[str, tuple[tuple[str, ...], str, dict[str, Members]]]
+    cells: dict[str, Cell]
     if source.kind == "merge":
         cells = {
-            name: (members, f"{', '.join(members)} of {source.base}", _all(folder, members))
+            name: Cell(members, f"{', '.join(members)} of {source.base}", _all(folder, members))
             for name, members in source.fields.items()
         }
     else:
-        from mixgym.corpus.divisions import packaged_division
-        from mixgym.corpus.topics import topics_of
-
-        topics = packaged_division(source, manifest["content_hash"])
+        topics = packaged_division(source.name, manifest["content_hash"])
         if topics is None:
-            topics = topics_of(source, folder, reporter)
+            topics = topics_of(source.fields, folder, reporter, **source.options)
         cells = topics.cells
         facts["topics"] = topics.facts
         for note in topics.notes:
             warnings.warn(note, stacklevel=2)
     reporter.start(len(cells), f"writing {source.kind} of {source.base}")
     entries: dict[str, dict[str, Any]] = {}
-    for name, (members, description, documents) in cells.items():
+    for name, cell in cells.items():
         reporter.doing(f"writing {name}")
         entry = finished(target, name)
         if entry is None:
-            entry = _domain(folder, manifest, target, name, members, documents)
-            entry = {**entry, "description": description}
+            entry = _domain(folder, manifest, target, name, cell)
             write_json(target / "parts" / f"{name}.json", entry)
         entries[name] = entry
         reporter.advance()
@@ -216,9 +184,9 @@ def _domain(
     manifest: Mapping[str, Any],
     target: Path,
     name: str,
-    members: tuple[str, ...],
-    documents: Mapping[str, Members],
+    cell: Cell,
 ) -> dict[str, Any]:
+    members, description, documents = cell
     splits: dict[str, Any] = {}
     for split in SPLITS:
         opened = {member: Documents(text_path(folder, member, split)) for member in members}
@@ -236,6 +204,7 @@ def _domain(
     sources = [manifest["domains"][member] for member in members]
     return {
         "family": sources[0]["family"] if len({s["family"] for s in sources}) == 1 else "mixed",
+        "description": description,
         "license": "; ".join(dict.fromkeys(s["license"] for s in sources)),
         "source": "; ".join(dict.fromkeys(s["source"] for s in sources)),
         "available_bytes": _available(manifest, folder, members, documents),

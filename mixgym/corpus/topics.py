@@ -7,21 +7,19 @@ can be divided.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixgym.corpus.build import text_path
+from mixgym.corpus.documents import Cell, Documents, Members
 from mixgym.corpus.progress import Reporter
 from mixgym.corpus.split import SPLITS
 from mixgym.errors import CorpusError, missing_extra
-
-if TYPE_CHECKING:
-    from mixgym.corpus.derived import DerivedSource, Members
 
 VOCABULARY = 8192
 LABEL_WORDS = 3
@@ -37,18 +35,25 @@ class Topics:
     """The domains of a topic corpus.
 
     Attributes:
-        cells: name -> (members, description, documents by split).
+        cells: what each domain is made of, by its name.
         facts: for the manifest: the labels of each field's topics, the largest first.
         notes: what did not come out as asked.
     """
 
-    cells: dict[str, tuple[tuple[str, ...], str, dict[str, Members]]]
+    cells: dict[str, Cell]
     facts: dict[str, Any]
     notes: list[str]
 
 
-def topics_of(source: DerivedSource, folder: Path, reporter: Reporter) -> Topics:
-    """Divide each field of `source` into topics of its own.
+def topics_of(
+    fields: Mapping[str, tuple[str, ...]],
+    folder: Path,
+    reporter: Reporter,
+    *,
+    topics: int,
+    seed: int,
+) -> Topics:
+    """Divide each field, some domains of the corpus in `folder`, into `topics` of its own.
 
     Documents are term-frequency vectors (logarithmic, inverse document frequency, unit length; the
     8192 most frequent words of the train split, the first by alphabet of equals, English stop words
@@ -72,22 +77,21 @@ def topics_of(source: DerivedSource, folder: Path, reporter: Reporter) -> Topics
         MissingExtraError: without scikit-learn.
         CorpusError: a field without words.
     """
-    wanted, seed = source.options["topics"], source.options["seed"]
-    cells: dict[str, tuple[tuple[str, ...], str, dict[str, Members]]] = {}
+    cells: dict[str, Cell] = {}
     facts: dict[str, Any] = {}
     notes: list[str] = []
-    for name, members in source.fields.items():
+    for name, members in fields.items():
         reporter.start(0, f"finding topics of {name}")
         field = _Field(name, folder, members)
         counts, words = _term_frequencies(field, members)
-        topics = _divided(field, _projected(field, counts, seed), wanted, seed)
-        labels = _labels(topics, counts, words)
-        for rows, label in zip(topics, labels, strict=True):
+        found = _divided(field, _projected(field, counts, seed), topics, seed)
+        labels = _labels(found, counts, words)
+        for rows, label in zip(found, labels, strict=True):
             cells[f"{name}_{label}"] = field.cell(rows, label)
         facts[name] = labels
-        if len(topics) < wanted:
+        if len(found) < topics:
             notes.append(
-                f"field {name!r} has {len(topics)} topics, not {wanted}: no further one would have "
+                f"field {name!r} has {len(found)} topics, not {topics}: no further one would have "
                 f"{SMALLEST_TRAIN // 1024} kB of train text and {SMALLEST_EVALUATION // 1024} kB "
                 "of validation and test text"
             )
@@ -98,8 +102,6 @@ class _Field:
     """The documents of a field: all members, all splits, train first."""
 
     def __init__(self, name: str, folder: Path, members: tuple[str, ...]) -> None:
-        from mixgym.corpus.derived import Documents
-
         self.name = name
         self.members = members
         self.rows: list[tuple[str, str, int]] = []
@@ -119,9 +121,7 @@ class _Field:
         """(3,) bytes of some documents in every split."""
         return np.bincount(self.split[rows], self.lengths[rows], minlength=3)
 
-    def cell(
-        self, rows: NDArray[np.int64], label: str
-    ) -> tuple[tuple[str, ...], str, dict[str, Members]]:
+    def cell(self, rows: NDArray[np.int64], label: str) -> Cell:
         chosen: dict[str, Members] = {split: [] for split in SPLITS}
         for row in rows:
             split, member, number = self.rows[row]
@@ -129,13 +129,11 @@ class _Field:
         return described(label, self.members, chosen)
 
 
-def described(
-    label: str, candidates: tuple[str, ...], documents: dict[str, Members]
-) -> tuple[tuple[str, ...], str, dict[str, Members]]:
+def described(label: str, candidates: tuple[str, ...], documents: dict[str, Members]) -> Cell:
     """Return a topic's cell: its members among the candidates, its description, its documents."""
     used = {member for part in documents.values() for member, _ in part}
     members = tuple(member for member in candidates if member in used)
-    return members, f"{label.replace('_', ', ')} ({', '.join(members)})", documents
+    return Cell(members, f"{label.replace('_', ', ')} ({', '.join(members)})", documents)
 
 
 def _term_frequencies(field: _Field, members: tuple[str, ...]) -> tuple[Any, NDArray[np.str_]]:

@@ -20,7 +20,7 @@ from mixgym.deploy.batches import LazyBatch, Ticket, TicketStream
 from mixgym.deploy.environment import TrainerEnv, TrainerSetup
 from mixgym.deploy.journal import Journal
 from mixgym.deploy.losses import causal_lm_loss, token_losses
-from mixgym.deploy.ranks import Ranks
+from mixgym.lm.ranks import Ranks
 from mixgym.deploy.requirements import (
     check_arguments,
     check_gradients,

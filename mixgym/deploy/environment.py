@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixgym.deploy.journal import Journal
-from mixgym.deploy.ranks import Ranks
+from mixgym.lm.ranks import Ranks
 from mixgym.deploy.run import TrainerRun
 from mixgym.envs.arguments import EnvironmentArguments
 from mixgym.envs.pretrain import PretrainEnv

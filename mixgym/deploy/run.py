@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixgym.deploy.journal import Journal, Replay
 from mixgym.deploy.losses import sequence_losses
-from mixgym.deploy.ranks import Ranks
+from mixgym.lm.ranks import Ranks
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm.evaluation import EvaluationWindows

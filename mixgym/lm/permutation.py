@@ -37,7 +37,7 @@ def permute(index: NDArray[np.int64] | int, n: int, key: int) -> NDArray[np.int6
     half = max(1, (max(n - 1, 1).bit_length() + 1) // 2)
     mask = np.uint64((1 << half) - 1)
     shift = np.uint64(half)
-    keys = [np.uint64(stable_key(key, r)) for r in range(_ROUNDS)]
+    keys = round_keys(key)
     outside = np.ones(len(value), dtype=bool)
     while outside.any():
         left, right = value[outside] >> shift, value[outside] & mask
@@ -45,6 +45,43 @@ def permute(index: NDArray[np.int64] | int, n: int, key: int) -> NDArray[np.int6
             left, right = right, left ^ (_mix(right ^ round_key) & mask)
         value[outside] = (left << shift) | right
         outside = value >= n
+    return value.astype(np.int64)
+
+
+def round_keys(key: int) -> NDArray[np.uint64]:
+    """Return the (6,) keys of the rounds of the permutation that `key` selects."""
+    return np.array([stable_key(key, r) for r in range(_ROUNDS)], dtype=np.uint64)
+
+
+def permute_each(
+    index: NDArray[np.int64], n: NDArray[np.int64], keys: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    """Map each position through a permutation of its own: `permute`, for M permutations at once.
+
+    Args:
+        index: (M,) positions, each in [0, n).
+        n: (M,) sizes of the permuted ranges.
+        keys: (M, 6) keys of the rounds (`round_keys`).
+
+    Returns:
+        (M,) int64.
+    """
+    if len(index) and ((index < 0) | (index >= n)).any():
+        raise ValueError("every position must lie in [0, n) of its own range")
+    # frexp's exponent is the bit length, exact below 2^53.
+    bits = np.frexp(np.maximum(n - 1, 1).astype(np.float64))[1].astype(np.int64)
+    half = np.maximum(1, (bits + 1) // 2).astype(np.uint64)
+    value, limit = index.astype(np.uint64), n.astype(np.uint64)
+    outside = np.arange(len(index))
+    while len(outside):
+        shift, key = half[outside], keys[outside]
+        mask = (np.uint64(1) << shift) - np.uint64(1)
+        left, right = value[outside] >> shift, value[outside] & mask
+        for r in range(_ROUNDS):
+            left, right = right, left ^ (_mix(right ^ key[:, r]) & mask)
+        moved = (left << shift) | right
+        value[outside] = moved
+        outside = outside[moved >= limit[outside]]
     return value.astype(np.int64)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +44,18 @@ class RewardTerm(ABC):
     def reset(self, K: int) -> None:
         """Begin an episode with K domains: forget the previous one. Terms without state pass."""
         return None
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return, copied, the arrays that the term remembers of the episode: here its `vector`.
+
+        A term that remembers more adds to them, and takes them back in `load_state_dict`.
+        """
+        return {} if self.vector is None else {"vector": self.vector.copy()}
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on exactly where `state` was taken; `reset` comes before."""
+        if "vector" in state:
+            self.vector = np.array(state["vector"])
 
     @abstractmethod
     def __call__(self, before: Signals, after: Signals) -> float:

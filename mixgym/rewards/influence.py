@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,20 @@ class Influence(RewardTerm):
         self._A = np.zeros((K, K, K))  # A_j in row j
         self._b = np.zeros((K, K))  # b_j in row j
         self._seen = np.zeros(K, dtype=bool)
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        if self.alignment is not None:
+            return self.alignment.state_dict()
+        memory = {"A": self._A.copy(), "b": self._b.copy(), "seen": self._seen.copy()}
+        return {**super().state_dict(), **memory}
+
+    def load_state_dict(self, state: Mapping[str, NDArray[Any]]) -> None:
+        super().load_state_dict(state)
+        if self.alignment is not None:
+            self.alignment.load_state_dict(state)
+            return
+        self._A, self._b = np.array(state["A"]), np.array(state["b"])
+        self._seen = np.array(state["seen"])
 
     def __call__(self, before: Signals, after: Signals) -> float:
         if self.alignment is not None:

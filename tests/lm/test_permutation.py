@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mixgym.lm.permutation import permute, stable_key
+from mixgym.lm.permutation import permute, permute_each, round_keys, stable_key
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 64, 1000, 4097])
@@ -29,3 +29,22 @@ def test_a_position_outside_the_range_is_refused() -> None:
 
 def test_stable_key_is_the_same_in_every_process() -> None:
     assert stable_key("order", 3, "recipes") == 17204117093910979348
+
+
+def test_many_permutations_at_once_are_those_taken_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    sizes = np.concatenate([np.arange(1, 70), [255, 256, 257, 4095, 4096, 4097, 10**6, 2**40 + 3]])
+    n = rng.choice(sizes, 2000)
+    index = (rng.random(2000) * n).astype(np.int64)
+    seeds = rng.integers(0, 9, 2000)
+    expected = [
+        int(permute(int(i), int(m), int(k))[0]) for i, m, k in zip(index, n, seeds, strict=True)
+    ]
+    keys = np.stack([round_keys(int(seed)) for seed in seeds])
+    assert permute_each(index, n, keys).tolist() == expected
+
+
+def test_positions_outside_their_own_range_are_refused() -> None:
+    keys = np.stack([round_keys(0)] * 2)
+    with pytest.raises(ValueError, match="own range"):
+        permute_each(np.array([0, 5]), np.array([3, 5]), keys)

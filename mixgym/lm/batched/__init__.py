@@ -1,0 +1,1 @@
+"""N training runs of one architecture at once."""
