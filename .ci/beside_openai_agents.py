@@ -1,11 +1,12 @@
-"""beside_openai_agents.py PLACE: both libraries import, each its own, from the environment in PLACE."""
+"""beside_openai_agents.py PLACE: both libraries import from the environment in PLACE."""
 
 import sys
 from pathlib import Path
 
+import mixgym_agents
+
 import agents
 import mixgym
-import mixgym_agents
 
 place = Path(sys.argv[1]).resolve()
 for package in (agents, mixgym, mixgym_agents):

@@ -1,4 +1,4 @@
-"""wheel_contents.py CLONE WHEEL: the wheel holds every tracked file of both packages, nothing else."""
+"""wheel_contents.py CLONE WHEEL: it holds the tracked files of both packages, and no others."""
 
 import subprocess
 import sys

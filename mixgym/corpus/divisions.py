@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from typing_extensions import TypedDict
 
 from mixgym.corpus.documents import Cell, Members

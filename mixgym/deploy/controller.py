@@ -20,7 +20,6 @@ from mixgym.deploy.batches import LazyBatch, Ticket, TicketStream
 from mixgym.deploy.environment import TrainerEnv, TrainerSetup
 from mixgym.deploy.journal import Journal
 from mixgym.deploy.losses import causal_lm_loss, token_losses
-from mixgym.lm.ranks import Ranks
 from mixgym.deploy.requirements import (
     check_arguments,
     check_gradients,
@@ -32,6 +31,7 @@ from mixgym.deploy.settings import environment_arguments, identity, trainer_sett
 from mixgym.deploy.state import capture, restore
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.ledger import Ledger
+from mixgym.lm.ranks import Ranks
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
 

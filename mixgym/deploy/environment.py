@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixgym.deploy.journal import Journal
-from mixgym.lm.ranks import Ranks
 from mixgym.deploy.run import TrainerRun
 from mixgym.envs.arguments import EnvironmentArguments
 from mixgym.envs.pretrain import PretrainEnv
 from mixgym.errors import MixgymError
 from mixgym.lm.models import signal_layers
+from mixgym.lm.ranks import Ranks
 from mixgym.simplex import Mixture
 
 if TYPE_CHECKING:

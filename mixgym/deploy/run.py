@@ -15,12 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixgym.deploy.journal import Journal, Replay
 from mixgym.deploy.losses import sequence_losses
-from mixgym.lm.ranks import Ranks
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm.evaluation import EvaluationWindows
 from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
 from mixgym.lm.models import signal_layers
+from mixgym.lm.ranks import Ranks
 from mixgym.lm.settings import GradientSettings, Settings
 from mixgym.lm.stream import Batch, MixtureStream
 from mixgym.lm.training import TrainingRun
