@@ -66,7 +66,7 @@ class TrainerEnv(PretrainEnv):
         self._given = text
         self.setup = setup
         super().__init__(**arguments)
-        for name, (_, term) in self._terms.items():
+        for name, (_, term) in self.episode._terms.items():
             for need in sorted(term.needs - MEASURED):
                 raise MixgymError(
                     f"reward term {name!r} needs {need!r}, which is not measured inside a "
@@ -80,13 +80,13 @@ class TrainerEnv(PretrainEnv):
         layers = signal_layers(self.setup.model, self.settings.layers)
         return tuple(name for name, _ in layers)
 
-    def _new_run(self) -> TrainerRun:
+    def _new_run(self, seed: int) -> TrainerRun:
         setup = self.setup
         return TrainerRun(
             self.corpus,
             setup.model,
             total_steps=setup.total_steps,
-            seed=self.run_seed,
+            seed=seed,
             settings=self.settings,
             evaluation_seed=self.arguments.evaluation_seed,
             gradients=self.gradients,
@@ -97,9 +97,9 @@ class TrainerEnv(PretrainEnv):
 
     def peek(self, action: NDArray[np.float32]) -> Mixture:
         """Return the mixture that `step(action)` will be told was trained by."""
-        bits = self._noise.bit_generator
+        bits = self.episode._noise.bit_generator
         before = bits.state
         try:
-            return self.action_map.to_mixture(action, self._mixture, self._noise)
+            return self.episode.to_mixture(action)
         finally:
             bits.state = before  # many times cheaper than a copy of the generator

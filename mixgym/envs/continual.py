@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixgym.corpus.progress import reporter
 from mixgym.envs.continual_arguments import FIELD_NAMES, ContinualArguments
-from mixgym.envs.observation import WINDOW
+from mixgym.envs.continual_episode import ContinualEpisode
+from mixgym.envs.episode import Episode, Measurement
 from mixgym.envs.pretrain import PretrainEnv
 from mixgym.lm.base import Base, ensure_base
 from mixgym.lm.settings import PRESETS
@@ -35,6 +35,7 @@ class ContinualEnv(PretrainEnv):
     """
 
     DEFAULTS: ClassVar[ContinualArguments] = ContinualArguments()  # type: ignore[misc]
+    EPISODE: ClassVar[type[Episode]] = ContinualEpisode
     PROVIDES: ClassVar[frozenset[str]] = PretrainEnv.PROVIDES | {"feedback"}
     INFO: ClassVar[dict[str, str]] = {
         "feedback": "dict of float: mean log-probability a token (nats) of the right answers of "
@@ -48,25 +49,24 @@ class ContinualEnv(PretrainEnv):
     }
 
     arguments: ContinualArguments
+    episode: ContinualEpisode
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         super().__init__(render_mode, **arguments)
         self._base: Base | None = None
         self._encoded: dict[str, tuple[EncodedProbe, ...]] | None = None
-        self._probe_values: dict[str, float] = {}
-        self._start_feedback = np.full(2, np.nan)
-        self._start_loss = np.full(2, np.nan)
         a = self.arguments
         a.base_spec(self.settings)
         for names in a.probes.values():
             for name in names:
                 PROBES[name]
         #: (2, K) share of each domain in the source and the target field: natural, summing to one.
-        self.fields = np.zeros((2, self.task.K))
-        for row, name in enumerate(FIELD_NAMES):
-            member = np.isin(self.task.names, self.task.groups.get(name, ()))
-            natural = np.where(member, self.task.natural, 0.0)
-            self.fields[row] = natural / max(natural.sum(), 1e-12)
+        self.fields = self.episode.fields
+
+    @classmethod
+    def resolve(cls, arguments: Mapping[str, Any]) -> ContinualArguments:
+        """As `PretrainEnv.resolve`."""
+        return cast(ContinualArguments, super().resolve(arguments))
 
     @classmethod
     def prepare(cls, arguments: Mapping[str, Any], progress: bool = True) -> None:
@@ -77,7 +77,7 @@ class ContinualEnv(PretrainEnv):
             MixgymError: the base diverged.
         """
         super().prepare(arguments, progress)
-        a = cls.DEFAULTS.updated({k: v for k, v in arguments.items() if k != "render_mode"})
+        a = cls.resolve(arguments)
         spec = a.base_spec(a.training_settings())
         with reporter(progress) as report:
             if spec is not None:
@@ -101,6 +101,11 @@ class ContinualEnv(PretrainEnv):
     def base_hash(self) -> str:
         """SHA-256 of the base; "" without."""
         return self.base.hash if self.base else ""
+
+    def configuration(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """As `PretrainEnv.configuration`, with `base`, the hash of the base, where there is one."""
+        parts = super().configuration(given)
+        return {**parts, "base": self.base_hash} if self.base_hash else parts
 
     @property
     def probes(self) -> dict[str, tuple[EncodedProbe, ...]]:
@@ -169,73 +174,21 @@ class ContinualEnv(PretrainEnv):
         spec = replace(self.arguments, model=model).base_spec(settings)
         return None if spec is None else ensure_base(spec)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start from the base; see `PretrainEnv.reset`. A `"checkpoint"` option replaces it."""
-        self._start_feedback = np.full(2, np.nan)
-        self._start_loss = np.full(2, np.nan)
-        return super().reset(seed=seed, options=options)
-
-    def _validated(self, signals: Signals, before: Signals | None) -> Signals:
+    def _measure(self, run: TrainingRun, signals: Signals) -> Measurement:
         from mixgym.probes.measure import score_probe
 
-        signals = super()._validated(signals, before)
-        feedback = np.full(2, np.nan)
-        if not signals.diverged:
-            run = self._active()
-            self._probe_values = {}
-            for row, encoded in enumerate(self.probes.values()):
-                values = [score_probe(run, probe, "reward").log_probability for probe in encoded]
-                feedback[row] = np.mean(values)
-                self._probe_values.update(zip((p.name for p in encoded), values, strict=True))
-        if before is None:
-            self._start_feedback = feedback
-            self._start_loss = self._field_loss(signals)
-            past_mixtures = np.full((WINDOW, self.task.K), np.nan, dtype=np.float32)
-            past_feedback = np.full((WINDOW, 2), np.nan, dtype=np.float32)
-        else:
-            gained = (feedback - self._start_feedback).astype(np.float32)
-            past_mixtures = np.vstack([signals.mixture, before.past_mixtures[:-1]])
-            past_feedback = np.vstack([gained, before.past_feedback[:-1]])
-        return replace(
-            signals,
-            feedback=feedback.astype(np.float32),
-            past_mixtures=past_mixtures,
-            past_feedback=past_feedback,
-        )
-
-    def _field_loss(self, signals: Signals) -> NDArray[np.float64]:
-        """(2,) validation loss of the fields; NaN unless all their domains were measured."""
-        return self._by_field(signals.validation_loss.astype(np.float64))
-
-    def _by_field(self, loss: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.array(
-            [
-                float(np.dot(shares[shares > 0], loss[shares > 0])) if shares.any() else np.nan
-                for shares in self.fields
-            ]
-        )
+        measured = super()._measure(run, signals)
+        if signals.diverged or measured.diverged:
+            return measured
+        feedback = {
+            probe.name: score_probe(run, probe, "reward").log_probability
+            for encoded in self.probes.values()
+            for probe in encoded
+        }
+        return replace(measured, feedback=feedback)
 
     def _info(self) -> dict[str, Any]:
-        s = self.signals
-        change = self._start_loss - self._field_loss(s)
-        names = [name for probes in self.arguments.probes.values() for name in probes]
-        nothing = float("inf")
-        measured = {name: self._probe_values.get(name, nothing) for name in names}
-        if s.diverged:
-            measured = dict.fromkeys(names, nothing)
-        feedback = [float(x) if np.isfinite(x) else nothing for x in s.feedback]
-        retention, gain = (float(x) if np.isfinite(x) else nothing for x in change)
-        return {
-            **super()._info(),
-            "feedback": dict(zip(FIELD_NAMES, feedback, strict=True)),
-            "probes": measured,
-            "retention": retention,
-            "gain": gain,
-            "source_tokens": int(s.tokens[self.fields[0] > 0].sum()),
-            "base_hash": self.base_hash,
-        }
+        return {**super()._info(), "base_hash": self.base_hash}
 
     def report(self, split: str = "test", windows: int | None = None) -> dict[str, Any]:
         """Measure for a report, as `PretrainEnv.report`; the `evaluation` account pays.
@@ -252,9 +205,11 @@ class ContinualEnv(PretrainEnv):
         run = self._active()
         result = super().report(split, windows)
         windows = self.arguments.report_windows if windows is None else windows
-        loss = self._by_field(np.array(result["domain_loss"]))
+        loss = self.episode.by_field(np.array(result["domain_loss"]))
         first = self._starting_run()
-        started = self._by_field(first.evaluate(split, windows=windows, account="evaluation"))
+        started = self.episode.by_field(
+            first.evaluate(split, windows=windows, account="evaluation")
+        )
         names = list(dict.fromkeys(n for probes in self.arguments.probes.values() for n in probes))
         items = self.arguments.report_items
         probes = measure(run, names, "report", items=items)
@@ -269,7 +224,7 @@ class ContinualEnv(PretrainEnv):
             **result,
             "retention": float(started[0] - loss[0]),
             "gain": float(started[1] - loss[1]),
-            "source_tokens": self._info()["source_tokens"],
+            "source_tokens": self.episode.source_tokens,
             "feedback": feedback,
             "overall": float(sum(feedback.values())),
             "probes": {name: found.to_json() for name, found in probes.items()},

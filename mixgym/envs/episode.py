@@ -272,9 +272,9 @@ class Episode:
         self.history.objective.append(float(self.signals.objective_loss))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return `scalars` (JSON-plain) and `arrays` (name -> copied array): all that is remembered.
+        """Return `scalars` (JSON-plain) and `arrays` (name -> copied array).
 
-        Everything but the arguments, of an episode that was started.
+        That is everything but the arguments, of an episode that was started.
         """
         arrays = {
             "mixture": self.mixture.copy(),
@@ -310,8 +310,9 @@ class Episode:
             )
         if list(scalars["reward_terms"]) != list(self._terms):
             raise CheckpointError(
-                f"the saved episode has the reward terms {', '.join(scalars['reward_terms'])}, this "
-                f"one {', '.join(self._terms)}: load it into an environment of the same arguments"
+                f"the saved episode has the reward terms {', '.join(scalars['reward_terms'])}, "
+                f"this one {', '.join(self._terms)}: load it into an environment of the same "
+                "arguments"
             )
         self.run_seed = scalars["run_seed"]
         self._noise = np.random.default_rng()

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from mixgym.envs.arguments import EnvironmentArguments
@@ -16,7 +15,6 @@ from mixgym.envs.micro_pretrain import MicroPretrainEnv
 from mixgym.envs.micro_target import MicroTargetEnv
 from mixgym.envs.nano_pretrain import NanoPretrainEnv
 from mixgym.envs.pretrain import PretrainEnv
-from mixgym.rewards.vector import penalty_vector
 
 #: The default terms: the objective's progress and HDS's three.
 TERMS: dict[str, float] = {"progress": 1.0, "holistic": 1.0}
@@ -52,22 +50,15 @@ class VectorRewardEnv(PretrainEnv):
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         super().__init__(render_mode=render_mode, **arguments)
-        self.reward_dim = len(self._terms)
-        penalty = penalty_vector(self.reward_weights.tolist(), self.arguments.divergence_penalty)
-        self._penalty = penalty.astype(np.float32)
-        bounds = np.array([term.bounds for _, term in self._terms.values()], dtype=np.float32)
-        bounds = bounds.reshape(-1, 2)
-        low, high = np.minimum(bounds[:, 0], self._penalty), np.maximum(bounds[:, 1], self._penalty)
-        self.reward_space = spaces.Box(low, high, dtype=np.float32)
+        self.reward_dim = len(self.reward_names)
+        self.reward_space = self.episode.reward_space
 
     def step(
         self, action: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], Any, bool, bool, dict[str, Any]]:
         """As `PretrainEnv.step`, but the reward is a fresh (n,) float32 vector."""
         observation, _, terminated, truncated, info = super().step(action)
-        terms = np.array(list(self._last_terms.values()), dtype=np.float32)
-        reward = self._penalty.copy() if self.signals.diverged else terms
-        return observation, reward, terminated, truncated, info
+        return observation, self.episode.reward_vector, terminated, truncated, info
 
 
 def _page(scalar: type[PretrainEnv], env_id: str) -> str:

@@ -214,7 +214,7 @@ def test_a_diverged_run_has_the_documented_penalty() -> None:
     assert reward in env.unwrapped.reward_space
     assert np.dot(reward, env.unwrapped.reward_weights) == pytest.approx(-5.0, rel=1e-6)
     reward[:] = 0
-    assert (env.unwrapped._penalty < 0).all()
+    assert (env.unwrapped.episode._penalty < 0).all()
 
 
 def test_penalty_vectors() -> None:

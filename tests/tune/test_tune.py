@@ -191,17 +191,17 @@ def test_a_finished_trial_is_not_run_again(tuned, monkeypatch):
 
 def test_an_episode_with_a_diverged_run_is_reported_as_infinite(tmp_path, monkeypatch):
     """The second episode's run, the fourth to be reset, diverges; its budget makes another."""
-    from mixgym.envs.pretrain import PretrainEnv
+    from mixgym.envs.episode import Episode
 
-    real, runs = PretrainEnv._validated, []
+    real, runs = Episode.measure, []
 
-    def validated(self: Any, signals: Any, before: Any) -> Any:
-        found = real(self, signals, before)
-        if before is None:
-            runs.append(self.run_seed)
-        return replace(found, diverged=before is not None and len(runs) == 4)
+    def measure(self: Any, run: Any, signals: Any) -> Any:
+        found = real(self, run, signals)
+        if signals.decision == 0:
+            runs.append(run.seed)
+        return replace(found, diverged=signals.decision > 0 and len(runs) == 4)
 
-    monkeypatch.setattr(PretrainEnv, "_validated", validated)
+    monkeypatch.setattr(Episode, "measure", measure)
     reported: list[float] = []
     arguments = {**FIXED, "learning_rate": 1e-3}
     run_trial(
