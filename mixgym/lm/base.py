@@ -11,18 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from typing_extensions import TypedDict
 
 from mixgym.corpus.cache import cache_root, writing
 from mixgym.corpus.load import load_corpus
 from mixgym.corpus.progress import Reporter
-from mixgym.errors import CheckpointError, MixgymError
+from mixgym.errors import CheckpointError, DamagedFileError, MixgymError
 from mixgym.files import read_json, write_json
+from mixgym.lm.checkpoint import load_weights, read_record
+from mixgym.lm.maker import RunMaker
 from mixgym.lm.models import ModelSpec, checkpoint_digest, model_config
-from mixgym.lm.settings import Settings
+from mixgym.lm.run import ModelRun
+from mixgym.lm.settings import Settings, whole_number
 
 if TYPE_CHECKING:
     from mixgym.corpus import Corpus
-    from mixgym.lm.training import TrainingRun
 
 FORMAT = 1
 """Raise whenever the same specification gives another base."""
@@ -56,9 +59,7 @@ class BaseSpec:
 
     def __post_init__(self) -> None:
         for name, least in (("steps", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ValueError(f"base: {name} must be a whole number >= {least}, got {value!r}")
+            whole_number(f"base: {name}", getattr(self, name), least)
 
     def load_corpus(self, cache: Path | None = None) -> Corpus:
         """The text it is trained on."""
@@ -105,10 +106,8 @@ class Base:
     record: dict[str, Any]
     corpus: Corpus
 
-    def load_into(self, run: TrainingRun) -> None:
+    def load_into(self, run: ModelRun) -> None:
         """Give `run` its weights; `CheckpointError` if a file is damaged or the model another."""
-        from mixgym.lm.checkpoint import load_weights
-
         if run.corpus.tokenizer.hash != self.corpus.tokenizer.hash:
             raise CheckpointError(
                 f"the base {self.folder} reads tokens of {self.corpus.tokenizer.id}, the run of "
@@ -173,15 +172,27 @@ def ensure_base(
     return _read(folder, corpus)
 
 
+class _BaseRecord(TypedDict):
+    hash: str
+    corpus_hash: str
+    corpus_spec: dict[str, Any]
+    steps: int
+    seed: int
+    parameters: int
+    validation_loss: dict[str, float]
+    natural_loss: float
+    ledger: dict[str, dict[str, float]]
+
+
 def _read(folder: Path, corpus: Corpus) -> Base:
     remedy = "delete that folder, and the base is trained again when it is next needed"
     try:
-        record = read_json(folder / "base.json")
-        tensors = read_json(folder / "checkpoint" / "run.json")["tensors"]["sha256"]
-        digest = record["hash"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CheckpointError(f"the base in {folder} is damaged ({error}): {remedy}") from error
-    if tensors != digest:
+        record = read_json(folder / "base.json", _BaseRecord, remedy=remedy)
+        digest = read_record(folder / "checkpoint", corpus)["tensors"]["sha256"]
+    except (DamagedFileError, CheckpointError, OSError) as error:
+        advice = "" if remedy in str(error) else f": {remedy}"
+        raise CheckpointError(f"the base in {folder} is damaged ({error}){advice}") from error
+    if digest != record["hash"]:
         raise CheckpointError(f"the base in {folder} does not have the hash it says: {remedy}")
     return Base(folder, digest, record, corpus)
 
@@ -200,13 +211,7 @@ def _train(spec: BaseSpec, corpus: Corpus, folder: Path, report: Reporter) -> No
         except CheckpointError:
             shutil.rmtree(unfinished)
     if run is None:
-        run = TrainingRun(
-            corpus,
-            spec.model,
-            total_steps=spec.steps,
-            seed=spec.seed,
-            settings=spec.settings,
-        )
+        run = RunMaker(corpus, spec.model, spec.settings).make(spec.seed, spec.steps)
     while run.step < spec.steps:
         steps = min(SAVE_EVERY, spec.steps - run.step)
         run.advance(corpus.natural, steps)
@@ -221,7 +226,7 @@ def _train(spec: BaseSpec, corpus: Corpus, folder: Path, report: Reporter) -> No
         report.advance(steps)
     losses = run.evaluate(windows=64)
     run.save(folder / "checkpoint")
-    digest = read_json(folder / "checkpoint" / "run.json")["tensors"]["sha256"]
+    digest = read_record(folder / "checkpoint", corpus)["tensors"]["sha256"]
     write_json(
         folder / "base.json",
         {
@@ -233,5 +238,6 @@ def _train(spec: BaseSpec, corpus: Corpus, folder: Path, report: Reporter) -> No
             "natural_loss": float(np.dot(corpus.natural, losses)),
             "ledger": run.ledger.to_json(),
         },
+        digest=True,
     )
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -3,98 +3,164 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired
 
-from mixgym.errors import CheckpointError
+from typing_extensions import TypedDict
+
+from mixgym.errors import CheckpointError, DamagedFileError
 from mixgym.files import atomic_path, read_json, write_json
+from mixgym.lm.run import ModelRun
+from mixgym.lm.settings import GradientSettings, Settings
+from mixgym.tensors import read_tensors
 
 if TYPE_CHECKING:
     import torch
 
     from mixgym.corpus import Corpus
-    from mixgym.lm.training import TrainingRun
 
 FORMAT = 1
 
+_REMEDY = "restore it from a copy"
 
-def save(run: TrainingRun, path: str | Path) -> None:
-    """Write `run` into the directory `path`, replacing the checkpoint there only once complete.
 
-    `run.json` names the tensor file it belongs to and carries its SHA-256; it is renamed into
-    place last, so that an interrupted save leaves the previous checkpoint readable.
+class _TensorFile(TypedDict):
+    file: str
+    sha256: str
+
+
+class _Stream(TypedDict):
+    seed: int
+    corpus_hash: str
+    drawn: list[int]
+    credit: list[float]
+
+
+class _Account(TypedDict):
+    tokens: int
+    flops: float
+    seconds: float
+
+
+class _Scalars(TypedDict):
+    step: int
+    decision: int
+    diverged: bool
+    train_loss: list[float | None]
+    last_seen: list[int]
+    mixture: list[float]
+    norms: list[float | None]
+    stream: _Stream
+    ledger: dict[str, _Account]
+
+
+class RunRecord(TypedDict):
+    """`run.json`: the run's identity, the tensors' file, and its scalars."""
+
+    format: int
+    corpus_hash: str
+    corpus_spec: dict[str, Any]
+    model_spec: str | dict[str, Any]
+    model_config: dict[str, Any]
+    settings: dict[str, Any]
+    total_steps: int
+    seed: int
+    evaluation_seed: int
+    gradients: NotRequired[dict[str, Any] | None]
+    text_sequences: NotRequired[int]
+    tensors: _TensorFile
+    scalars: _Scalars
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a checkpoint holds.
+
+    Attributes:
+        record: its `run.json`.
+        arguments: of `TrainingRun`, beside the corpus.
+        state: of `TrainingRun.state_dict`.
+    """
+
+    record: RunRecord
+    arguments: dict[str, Any]
+    state: dict[str, Any]
+
+
+def save(
+    path: str | Path, identity: Mapping[str, Any], corpus_spec: Any, state: Mapping[str, Any]
+) -> None:
+    """Write a run into the directory `path`, replacing the checkpoint there only once complete.
+
+    `run.json` names the tensor file it belongs to and carries its SHA-256, and one over itself; it
+    is renamed into place last, so that an interrupted save leaves the previous checkpoint readable.
+
+    Args:
+        path: the directory.
+        identity, state: of `TrainingRun`.
+        corpus_spec: `spec` of the corpus.
     """
     from safetensors.torch import save as serialise
 
     folder = Path(path)
-    state = run.state_dict()
     content = serialise({k: v.cpu().contiguous() for k, v in state["tensors"].items()})
     digest = hashlib.sha256(content).hexdigest()
     # Named by content, so that no other state's file is ever overwritten.
     name = f"state-{digest[:16]}.safetensors"
     with atomic_path(folder / name) as temporary:
         temporary.write_bytes(content)
-    write_json(
-        folder / "run.json",
-        {
-            "format": FORMAT,
-            **identity(run),
-            "corpus_spec": run.corpus.spec,
-            "tensors": {"file": name, "sha256": digest},
-            "scalars": state["scalars"],
-        },
-    )
+    record = {
+        "format": FORMAT,
+        **identity,
+        "corpus_spec": corpus_spec,
+        "tensors": {"file": name, "sha256": digest},
+        "scalars": state["scalars"],
+    }
+    write_json(folder / "run.json", record, digest=True)
     for old in folder.glob("state-*.safetensors"):
         if old.name != name:
             old.unlink()
 
 
-def load(path: str | Path, corpus: Corpus, **expected: Any) -> TrainingRun:
-    """Restore the run saved at `path`; it continues bit for bit.
+def load(path: str | Path, corpus: Corpus, expected: Mapping[str, Any]) -> SavedRun:
+    """Read the checkpoint at `path`.
 
     Args:
         path: the directory.
         corpus: the corpus the run was trained on (compared by content hash).
-        expected: values the checkpoint must have, by name (`model_spec`, `seed`, `total_steps`,
-            `evaluation_seed`, `settings`, `gradients`, `text_sequences`).
+        expected: values the checkpoint must have, by name.
 
     Raises:
         CheckpointError: nothing there, damaged, or of another corpus or configuration; the
             message names what differs.
     """
-    from mixgym.lm.settings import GradientSettings, Settings
-    from mixgym.lm.training import TrainingRun
-
-    record = _record(path, corpus)
+    record = read_record(path, corpus)
     for name, value in expected.items():
-        plain = asdict(value) if isinstance(value, (Settings, GradientSettings)) else value
-        if _plain(plain) != record.get(name):
+        wanted = plain(asdict(value) if is_dataclass(value) else value)  # pyright: ignore
+        if wanted != record.get(name):
             raise CheckpointError(
                 f"the checkpoint {path} has {name}={record.get(name)!r}, this run asks for "
-                f"{_plain(plain)!r}: use the checkpoint's value, or another directory"
+                f"{wanted!r}: use the checkpoint's value, or another directory"
             )
-    tensors = _tensors(Path(path), record)
     gradients = record.get("gradients")
-    run = object.__new__(TrainingRun)
-    run.__setstate__(
-        {
-            "corpus": corpus,
-            "model_spec": record["model_spec"],
-            "settings": Settings(**record["settings"]),
+    with naming(path):
+        arguments = {
+            "model": record["model_spec"],
             "total_steps": record["total_steps"],
             "seed": record["seed"],
+            "settings": Settings().updated(record["settings"]),
             "evaluation_seed": record["evaluation_seed"],
-            "gradients": GradientSettings(**gradients) if gradients else None,
+            "gradients": GradientSettings.from_plain(gradients) if gradients else None,
             "text_sequences": record.get("text_sequences", 0),
-            "model_config": record["model_config"],
-            "state": {"tensors": tensors, "scalars": record["scalars"]},
         }
-    )
-    return run
+    state = {"tensors": _tensors(Path(path), record), "scalars": record["scalars"]}
+    return SavedRun(record, arguments, state)
 
 
-def load_weights(run: TrainingRun, path: str | Path, corpus: Corpus | None = None) -> None:
+def load_weights(run: ModelRun, path: str | Path, corpus: Corpus | None = None) -> None:
     """Give `run` the weights of the checkpoint at `path`, and nothing else of it.
 
     Args:
@@ -105,9 +171,9 @@ def load_weights(run: TrainingRun, path: str | Path, corpus: Corpus | None = Non
     Raises:
         CheckpointError: as `load`, or a model of another configuration.
     """
-    import torch
+    from mixgym.lm.state import copy_weights
 
-    record = _record(path, run.corpus if corpus is None else corpus)
+    record = read_record(path, run.corpus if corpus is None else corpus)
     own, saved = (_architecture(c) for c in (run.model.config.to_dict(), record["model_config"]))
     if saved != own:
         different = sorted(k for k in own if own[k] != saved.get(k))
@@ -116,31 +182,34 @@ def load_weights(run: TrainingRun, path: str | Path, corpus: Corpus | None = Non
             " differ): give the environment the model it was made with"
         )
     tensors = _tensors(Path(path), record)
-    with torch.no_grad():
-        for name, parameter in run.model.named_parameters():
-            parameter.copy_(tensors[f"model.{name}"])
+    with naming(path):
+        copy_weights(dict(run.model.named_parameters()), tensors)
     run.refresh_norms()
 
 
 def _architecture(config: dict[str, Any]) -> dict[str, Any]:
     # A model that was restored states the dtype of its weights, a new one does not; and where its
     # files were found is no part of a model.
-    return {k: v for k, v in _plain(config).items() if k not in ("dtype", "_name_or_path")}
+    return {k: v for k, v in plain(config).items() if k not in ("dtype", "_name_or_path")}
 
 
-def _record(path: str | Path, corpus: Corpus) -> dict[str, Any]:
+def read_record(path: str | Path, corpus: Corpus | None = None) -> RunRecord:
+    """Return the `run.json` of the checkpoint at `path`, of `corpus` if that is given.
+
+    Raises:
+        CheckpointError: nothing there, damaged, of another format or another corpus.
+    """
     folder = Path(path)
-    try:
-        record = read_json(folder / "run.json")
-    except FileNotFoundError:
-        raise CheckpointError(f"no checkpoint at {folder}: it holds no run.json") from None
-    except ValueError as error:
-        raise CheckpointError(f"{folder / 'run.json'} is damaged ({error}): restore it") from None
-    if record.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{folder} has checkpoint format {record.get('format')!r}, this version reads {FORMAT}"
-        )
-    if record["corpus_hash"] != corpus.hash:
+    if not (folder / "run.json").is_file():
+        raise CheckpointError(f"no checkpoint at {folder}: it holds no run.json")
+    with naming(path):
+        version = read_json(folder / "run.json", dict[str, Any], remedy=_REMEDY).get("format")
+        if version != FORMAT:
+            raise CheckpointError(
+                f"{folder} has checkpoint format {version!r}, this version reads {FORMAT}"
+            )
+        record: RunRecord = read_json(folder / "run.json", RunRecord, remedy=_REMEDY)
+    if corpus is not None and record["corpus_hash"] != corpus.hash:
         raise CheckpointError(
             f"the checkpoint {folder} was trained on corpus {record['corpus_hash'][:12]} "
             f"({record['corpus_spec']}), the corpus given is {corpus.hash[:12]} ({corpus.spec}): "
@@ -149,43 +218,35 @@ def _record(path: str | Path, corpus: Corpus) -> dict[str, Any]:
     return record
 
 
-def _tensors(folder: Path, record: dict[str, Any]) -> dict[str, torch.Tensor]:
-    from safetensors.torch import load_file
+def _tensors(folder: Path, record: RunRecord) -> dict[str, torch.Tensor]:
+    entry = record["tensors"]
+    file = folder / Path(entry["file"]).name
+    remedy = f"{_REMEDY}, or with run.json, which holds its SHA-256"
+    with naming(folder):
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing: {remedy}")
+        return read_tensors(file, sha256=entry["sha256"], remedy=remedy)
 
-    file = folder / record["tensors"]["file"]
-    if not file.is_file() or _sha256(file) != record["tensors"]["sha256"]:
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Let an error in what is read from the checkpoint at `path` say so."""
+    try:
+        yield
+    except DamagedFileError as error:
+        raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
+    except (ValueError, CheckpointError) as error:
+        if str(path) in str(error):
+            raise
         raise CheckpointError(
-            f"{file} is missing or does not match its SHA-256: restore it from a copy"
-        )
-    return load_file(str(file))
+            f"the checkpoint {Path(path) / 'run.json'} is damaged ({error}): {_REMEDY}"
+        ) from error
 
 
-def identity(run: TrainingRun) -> dict[str, Any]:
-    """Return what makes two runs the same run, JSON-plain."""
-    return {
-        "corpus_hash": run.corpus.hash,
-        "model_spec": _plain(run.model_spec),
-        "model_config": _plain(run.model.config.to_dict()),
-        "settings": _plain(asdict(run.settings)),
-        "total_steps": run.total_steps,
-        "seed": run.seed,
-        "evaluation_seed": run.evaluation_seed,
-        "gradients": _plain(asdict(run.gradients)) if run.gradients else None,
-        "text_sequences": run.text_sequences,
-    }
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return `value` as it is after a way through JSON; what JSON does not know, as text."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

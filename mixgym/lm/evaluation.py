@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from mixgym.errors import CorpusError
 from mixgym.lm.permutation import permute, stable_key
+from mixgym.lm.settings import whole_number
 
 if TYPE_CHECKING:
     from mixgym.corpus import Corpus
@@ -29,13 +30,16 @@ class EvaluationWindows:
     Args:
         corpus: the text.
         context: tokens predicted in a window.
-        seed: selects the windows.
+        seed: selects the windows; a whole number.
+
+    Raises:
+        ValueError: another seed.
     """
 
     def __init__(self, corpus: Corpus, context: int, seed: int = 0) -> None:
         self.corpus = corpus
         self.context = context
-        self.seed = seed
+        self.seed = whole_number("evaluation_seed", seed)
         self._chosen: dict[tuple[str, int, int], NDArray[Any]] = {}
 
     def tokens(self, split: str, k: int, windows: int) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,13 +26,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from mixgym.errors import MixgymError
+from mixgym.ledger import Ledger
 from mixgym.lm.evaluation import EvaluationWindows, evaluating
 from mixgym.lm.models import signal_layers
 from mixgym.lm.settings import LAST_SHARE, GradientSettings
-from mixgym.lm.threads import pinned_threads
-
-if TYPE_CHECKING:
-    from mixgym.lm.training import TrainingRun
 
 _BATCH = 32
 #: Entries that single sequences' gradients may have at a time, 16 MiB.
@@ -308,26 +305,35 @@ def objective_gradient(
     return total, count
 
 
-def gradient_signals(run: TrainingRun, gradients: DomainGradients | None) -> dict[str, Any]:
+def gradient_signals(
+    gradients: DomainGradients,
+    model: torch.nn.Module,
+    held_out: EvaluationWindows,
+    autocast: torch.autocast,
+    ledger: Ledger,
+) -> dict[str, Any]:
     """Return the gradient fields of a decision's `Signals`, and charge what they cost.
 
     The objective's gradient and the products are on the ledger's `reward` account; the products'
     seconds are part of the training steps they slow down.
+
+    Args:
+        gradients: what the decision accumulated.
+        model: in training mode, on the device of `gradients`.
+        held_out: the windows of the objective's gradient, as long as those trained on.
+        autocast: the run's precision.
+        ledger: that pays.
     """
-    if gradients is None:
-        return {}
     objective, start = None, time.perf_counter()
     if "objective" in gradients.settings.kinds and gradients.counts.any():
-        with evaluating(run.model), pinned_threads(run.settings.threads):
-            objective, tokens = objective_gradient(
-                run.model, gradients, run.held_out, run.autocast()
-            )
-        flops, seconds = 6.0 * run.n_parameters * tokens, time.perf_counter() - start
-        run.ledger.charge("reward", tokens=tokens, flops=flops, seconds=seconds)
-    products = float(gradients.counts.sum()) * run.settings.context * gradients.size
-    run.ledger.charge("reward", flops=2.0 * products)
-    with pinned_threads(run.settings.threads):
-        values = gradients.signals(objective)
+        with evaluating(model):
+            objective, tokens = objective_gradient(model, gradients, held_out, autocast)
+        size = sum(parameter.numel() for parameter in model.parameters())
+        flops, seconds = 6.0 * size * tokens, time.perf_counter() - start
+        ledger.charge("reward", tokens=tokens, flops=flops, seconds=seconds)
+    products = float(gradients.counts.sum()) * held_out.context * gradients.size
+    ledger.charge("reward", flops=2.0 * products)
+    values = gradients.signals(objective)
     with np.errstate(over="ignore", invalid="ignore"):
         return {
             name: value if isinstance(value, float) else value.astype(np.float32)

@@ -83,12 +83,22 @@ def build_model(spec: ModelSpec, config: PretrainedConfig, seed: int) -> PreTrai
 
     with private_rng(seed):
         if isinstance(spec, str) and spec not in PRESETS:
-            model = AutoModelForCausalLM.from_pretrained(
+            return AutoModelForCausalLM.from_pretrained(
                 spec, config=config, local_files_only=True
             ).float()
-        else:
-            model = AutoModelForCausalLM.from_config(config)
-    return model
+        return _from_config(config)
+
+
+def _from_config(config: PretrainedConfig, **arguments: Any) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    try:
+        return AutoModelForCausalLM.from_config(config, **arguments)
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError) as error:
+        raise MixgymError(
+            f"transformers cannot build the model {config.model_type!r} ({error}): change its "
+            f"configuration, {config.to_diff_dict()!r}"
+        ) from error
 
 
 def checkpoint_digest(spec: ModelSpec) -> str | None:
@@ -119,18 +129,26 @@ def empty_model(config: Mapping[str, Any], device: str) -> PreTrainedModel:
     Args:
         config: `to_dict()` of its configuration.
         device: where it lives.
+
+    Raises:
+        MixgymError: no configuration that transformers knows how to build.
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig
 
     from mixgym.lm.threads import private_rng
+    from mixgym.lm.torchstate import own_torch_state
 
     plain = dict(config)
-    made = AutoConfig.for_model(plain.pop("model_type"), **plain)
-    with private_rng(0), torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(made, dtype=torch.float32)
-    model = model.to_empty(device=device).train()
-    model.tie_weights()
+    try:
+        made = AutoConfig.for_model(plain.pop("model_type"), **plain)
+    except (ValueError, TypeError, KeyError) as error:
+        raise MixgymError(f"transformers refuses the model {dict(config)!r}: {error}") from error
+    with own_torch_state(torch.get_num_threads()):
+        with private_rng(0), torch.device("meta"):
+            model = _from_config(made, dtype=torch.float32)
+        model = model.to_empty(device=device).train()
+        model.tie_weights()
     return model
 
 

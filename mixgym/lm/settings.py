@@ -2,11 +2,45 @@
 
 from __future__ import annotations
 
+import math
+import operator
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from mixgym.errors import unknown_name
+
+#: More threads than any machine has use for in one run; torch itself crashes on far more.
+MAX_THREADS = 256
+
+
+def whole_number(name: str, value: Any, least: int | None = None) -> int:
+    """Return `value`, an integer of any type, as an int.
+
+    Raises:
+        ValueError: no integer, or less than `least`; the message begins with `name`.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or (least is not None and number < least):
+        bound = "" if least is None else f" >= {least}"
+        raise ValueError(f"{name} must be a whole number{bound}, got {value!r}")
+    return number
+
+
+def _check_pattern(name: str, pattern: Any) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError, RecursionError, OverflowError) as error:
+        raise ValueError(
+            f"{name} must be a regular expression of parameter names, got {pattern!r} ({error}): "
+            "escape its special characters, or leave it empty for the MLP output matrices"
+        ) from None
 
 
 @dataclass(frozen=True)
@@ -26,7 +60,7 @@ class Settings:
         clip: largest global gradient norm.
         precision: `"fp32"`, `"bf16"` (autocast) or `"auto"` (bf16 where the device has native
             bf16 matrix units and the model's width is at least 128, else fp32).
-        threads: torch threads the run is pinned to.
+        threads: torch threads the run is pinned to, at most `MAX_THREADS`.
         device: `"cpu"`, `"cuda"`, `"cuda:1"`, ...
         loss_decay: coefficient of the running mean `train_loss` per optimiser step that sampled
             the domain.
@@ -53,11 +87,18 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+        if self.threads > MAX_THREADS:
+            raise ValueError(
+                f"threads must be at most {MAX_THREADS}, got {self.threads}: give the number of "
+                "the machine's cores, or fewer"
+            )
         numbers = ("learning_rate", "warmup_steps", "final_decay", "weight_decay", "clip")
         for name in (*numbers, "loss_decay"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or isinstance(value, bool):
                 raise ValueError(f"{name} must be a number, got {value!r}")
+            if not math.isfinite(value):
+                raise ValueError(f"{name} must be finite, got {value!r}")
         betas = tuple(self.betas) if isinstance(self.betas, (list, tuple)) else ()
         if len(betas) != 2 or not all(isinstance(b, (int, float)) and 0 <= b < 1 for b in betas):
             raise ValueError(f"betas must be two numbers in [0, 1), got {self.betas!r}")
@@ -75,8 +116,9 @@ class Settings:
             )
         if self.precision not in ("fp32", "bf16", "auto"):
             raise unknown_name("precision", self.precision, ["fp32", "bf16", "auto"])
-        if str(self.device).split(":")[0] not in ("cpu", "cuda"):
+        if not isinstance(self.device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise unknown_name("device", self.device, ["cpu", "cuda", "cuda:0"])
+        _check_pattern("layers", self.layers)
         object.__setattr__(self, "betas", tuple(self.betas))
 
     def learning_rate_at(self, step: int, total_steps: int) -> float:
@@ -150,6 +192,7 @@ class GradientSettings:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"gradients: {name} must be a whole number >= {least}: {value!r}")
+        _check_pattern("gradients: layers", self.layers)
         object.__setattr__(self, "kinds", tuple(kind for kind in GRADIENT_KINDS if kind in kinds))
         object.__setattr__(self, "objective", tuple(float(x) for x in self.objective))
 

@@ -1,76 +1,14 @@
-"""A training run's whole state as tensors and JSON-plain scalars."""
+"""A model's and its optimiser's state as tensors by name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from mixgym.ledger import Ledger
+from mixgym.errors import CheckpointError
 
-if TYPE_CHECKING:
-    from mixgym.lm.training import TrainingRun
-
-
-def capture(run: TrainingRun) -> dict[str, Any]:
-    """Return `tensors` (name -> copied tensor) and `scalars` (JSON-plain) of `run`."""
-    tensors = {
-        f"model.{name}": value.detach().clone() for name, value in persistent(run.model).items()
-    }
-    for name, parameter in run.model.named_parameters():
-        for key, value in run.optimiser.state.get(parameter, {}).items():
-            tensors[f"optimiser.{key}.{name}"] = value.detach().clone()
-    tensors |= {f"rng.{name}": state.clone() for name, state in run._rng.items()}
-    return {
-        "tensors": tensors,
-        "scalars": {
-            "step": run.step,
-            "decision": run.decision,
-            "diverged": run.diverged,
-            "train_loss": nan_to_none(run._train_loss),
-            "last_seen": run._last_seen.tolist(),
-            "mixture": run._mixture.tolist(),
-            "norms": run._norms.tolist(),
-            "stream": run.stream.state_dict(),
-            "ledger": run.ledger.to_json(),
-        },
-    }
-
-
-def restore(run: TrainingRun, state: dict[str, Any]) -> None:
-    """Put `run` exactly where `state` was captured (same corpus, model and settings)."""
-    tensors, scalars = state["tensors"], state["scalars"]
-    run.stream.load_state_dict(scalars["stream"])
-    own = persistent(run.model)
-    with torch.no_grad():
-        for name, value in own.items():
-            value.copy_(tensors[f"model.{name}"])
-    run.optimiser.state.clear()
-    for name, parameter in run.model.named_parameters():
-        entries = {
-            key: tensors[f"optimiser.{key}.{name}"].to(parameter.device, copy=True)
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if f"optimiser.{key}.{name}" in tensors
-        }
-        if entries:
-            run.optimiser.state[parameter] = entries
-    run._rng = {
-        name.removeprefix("rng."): state.clone().cpu()
-        for name, state in tensors.items()
-        if name.startswith("rng.")
-    }
-    run.step = scalars["step"]
-    run.decision = scalars["decision"]
-    run.diverged = scalars["diverged"]
-    run._train_loss = np.array(
-        [np.nan if x is None else x for x in scalars["train_loss"]], dtype=np.float64
-    )
-    run._last_seen = np.array(scalars["last_seen"], dtype=np.int64)
-    run._mixture = np.array(scalars["mixture"], dtype=np.float64)
-    run._norms = np.array(scalars["norms"], dtype=np.float64)
-    run.ledger = Ledger.from_json(scalars["ledger"])
+_OPTIMISER_KEYS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def persistent(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -82,6 +20,68 @@ def persistent(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return dict(model.named_parameters()) | dict(model.named_buffers())
 
 
-def nan_to_none(values: NDArray[np.float64]) -> list[float | None]:
-    """Return `values` as JSON-plain numbers."""
-    return [None if np.isnan(x) else float(x) for x in values]
+def capture(model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return copies of the state of a model and of the optimiser of its parameters."""
+    tensors = {f"model.{name}": x.detach().clone() for name, x in persistent(model).items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"optimiser.{key}.{name}"] = value.detach().clone()
+    return tensors
+
+
+def restore(
+    model: torch.nn.Module, optimiser: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Put model and optimiser where `tensors` were captured; tensors of others are let be.
+
+    Raises:
+        CheckpointError: a tensor is missing, or is of another shape or type.
+    """
+    copy_weights(persistent(model), tensors)
+    optimiser.state.clear()
+    for name, parameter in model.named_parameters():
+        names = {key: f"optimiser.{key}.{name}" for key in _OPTIMISER_KEYS}
+        if not any(full in tensors for full in names.values()):
+            continue  # a parameter without a gradient so far
+        scalar = torch.zeros((), dtype=torch.float32)
+        optimiser.state[parameter] = {
+            key: _checked(tensors, full, scalar if key == "step" else parameter).to(
+                parameter.device, copy=True
+            )
+            for key, full in names.items()
+        }
+
+
+@torch.no_grad()
+def copy_weights(own: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Overwrite tensors by what `tensors` holds for them under `model.NAME`.
+
+    Raises:
+        CheckpointError: as `restore`; nothing was overwritten then.
+    """
+    found = {name: _checked(tensors, f"model.{name}", value) for name, value in own.items()}
+    for name, value in own.items():
+        value.copy_(found[name])
+
+
+def _checked(tensors: Mapping[str, torch.Tensor], name: str, like: torch.Tensor) -> torch.Tensor:
+    if name not in tensors:
+        raise CheckpointError(f"the saved state lacks the tensor {name!r}")
+    found = tensors[name]
+    if found.shape != like.shape or found.dtype != like.dtype:
+        raise CheckpointError(
+            f"the saved tensor {name!r} is {found.dtype} {tuple(found.shape)}, not {like.dtype} "
+            f"{tuple(like.shape)}"
+        )
+    return found
+
+
+def checked_rng(
+    tensors: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the saved generator states of the devices in `own`.
+
+    Raises:
+        CheckpointError: as `restore`.
+    """
+    return {name: _checked(tensors, f"rng.{name}", x).clone().cpu() for name, x in own.items()}

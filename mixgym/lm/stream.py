@@ -182,7 +182,7 @@ class MixtureStream:
         """Continue exactly where `state` was taken.
 
         Raises:
-            CheckpointError: the state belongs to another corpus.
+            CheckpointError: the state belongs to another corpus, or is no state.
         """
         if state["corpus_hash"] != self.corpus.hash:
             raise CheckpointError(
@@ -190,6 +190,12 @@ class MixtureStream:
                 f"given is {self.corpus.hash[:12]}: load it with the corpus, limits and tokenizer "
                 "it was made with"
             )
+        for name in ("drawn", "credit"):
+            if len(state[name]) != self.corpus.K:
+                raise CheckpointError(
+                    f"the stream state has {len(state[name])} entries in {name!r}, the corpus "
+                    f"{self.corpus.K} domains"
+                )
         self.seed = int(state["seed"])
         self._upcoming.clear()
         self._drawn = np.array(state["drawn"], dtype=np.int64)

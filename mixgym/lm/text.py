@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mixgym.corpus.tokenizers import BytesTokenizer, Tokenizer
+from mixgym.ledger import Ledger
 from mixgym.lexical import CUT, mtld, type_token_ratio, words
 from mixgym.lm.stream import Batch
 
-if TYPE_CHECKING:
-    from mixgym.lm.training import TrainingRun
 
-
-def text_signals(run: TrainingRun, batches: Sequence[Batch]) -> dict[str, NDArray[np.float32]]:
+def text_signals(
+    batches: Sequence[Batch], sequences: int, tokenizer: Tokenizer, K: int, ledger: Ledger
+) -> dict[str, NDArray[np.float32]]:
     """Return the text fields of a decision's `Signals`, and charge their seconds to `reward`.
 
-    Nothing if the run measures none (`text_sequences` is 0). Only the first `text_sequences`
-    sequences of each domain are read, in the order they were drawn.
-
     Args:
-        run: whose corpus and ledger.
         batches: what the decision trained on; empty before the first.
+        sequences: the first of each domain in the order they were drawn, which are read; 0 for
+            none, and no fields.
+        tokenizer: theirs.
+        K: number of domains.
+        ledger: that pays.
     """
-    if not run.text_sequences:
+    if not sequences:
         return {}
-    with run.ledger.timed("reward"):
-        diversity = np.full((2, run.corpus.K), np.nan, dtype=np.float32)
-        for k, windows in _first_windows(batches, run.text_sequences).items():
-            found = words(_text(run.corpus.tokenizer, windows))
+    with ledger.timed("reward"):
+        diversity = np.full((2, K), np.nan, dtype=np.float32)
+        for k, windows in _first_windows(batches, sequences).items():
+            found = words(_text(tokenizer, windows))
             if found:
                 diversity[:, k] = mtld(found), type_token_ratio(found)
     return {"lexical_diversity": diversity[0], "type_token_ratio": diversity[1]}

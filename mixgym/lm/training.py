@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,17 @@ from mixgym.ledger import Ledger
 from mixgym.lm import checkpoint, state
 from mixgym.lm.evaluation import EvaluationWindows, domain_losses, evaluating
 from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
-from mixgym.lm.models import ModelSpec, build_model, empty_model, model_config, signal_layers
+from mixgym.lm.models import ModelSpec, build_model, empty_model, model_config
+from mixgym.lm.norms import LayerNorms
 from mixgym.lm.optimiser import build_optimiser
 from mixgym.lm.precision import resolve_precision
+from mixgym.lm.recorder import SignalRecorder
 from mixgym.lm.reweighting import Reweighting, loss_shares, prepare
-from mixgym.lm.settings import PRESETS, GradientSettings, Settings
+from mixgym.lm.settings import PRESETS, GradientSettings, Settings, whole_number
 from mixgym.lm.stream import Batch, MixtureStream
 from mixgym.lm.text import text_signals
-from mixgym.lm.threads import pinned_threads, private_rng, rng_state
+from mixgym.lm.threads import private_rng, rng_state
+from mixgym.lm.torchstate import check_device, own_torch_state
 from mixgym.signals import Signals
 from mixgym.simplex import validate_mixture
 
@@ -35,8 +38,18 @@ if TYPE_CHECKING:
 
     from mixgym.corpus import Corpus
 
-#: Above this multiple of the uniform prediction's loss, ln(vocabulary), training has diverged.
-DIVERGENCE_FACTOR = 3.0
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A run's model and state, from which a run of the same arguments goes on.
+
+    Attributes:
+        model_config: `to_dict()` of the model's configuration.
+        state: `state_dict()` of the run.
+    """
+
+    model_config: Mapping[str, Any]
+    state: Mapping[str, Any]
 
 
 class TrainingRun:
@@ -44,8 +57,9 @@ class TrainingRun:
 
     The same corpus, arguments, seed and mixtures give the same run bit for bit on one machine and
     thread count. Seeds for the initial weights, the data order and dropout are separate streams
-    of `numpy.random.SeedSequence(seed)`; global random states are neither read nor changed. All
-    losses are nats per byte.
+    of `numpy.random.SeedSequence(seed)`; global random states are neither read nor changed, and
+    the caller's torch state (no_grad, inference mode, autocast, default dtype and device) does
+    not count. All losses are nats per byte.
 
     Args:
         corpus: the text.
@@ -56,6 +70,7 @@ class TrainingRun:
         evaluation_seed: selects the held-out windows, which do not depend on `seed`.
         gradients: gradient signals to measure; none by default. Measuring changes nothing else.
         text_sequences: sequences of each domain whose text is measured at a decision; 0 for none.
+        snapshot: of a run of the same arguments, to go on from.
 
     Raises:
         MixgymError, ValueError: a model, setting or corpus that does not fit, by name.
@@ -72,54 +87,77 @@ class TrainingRun:
         evaluation_seed: int = 0,
         gradients: GradientSettings | None = None,
         text_sequences: int = 0,
+        snapshot: Snapshot | None = None,
     ) -> None:
-        if total_steps < 1:
-            raise ValueError(f"total_steps must be positive, got {total_steps}")
+        total_steps = whole_number("total_steps", total_steps, least=1)
         if settings is None:
             preset = PRESETS.get(model) if isinstance(model, str) else None
             settings = preset.settings if preset else Settings()
+        check_device(settings.device)
         self.corpus = corpus
         self.model_spec = model
         self.settings = settings
         self.total_steps = total_steps
-        self.seed = seed
-        self.evaluation_seed = evaluation_seed
+        self.seed = whole_number("seed", seed, least=0)
+        self.evaluation_seed = whole_number("evaluation_seed", evaluation_seed)
         self.gradients = gradients
         self.text_sequences = text_sequences
-        init, order, noise = np.random.SeedSequence(seed).generate_state(3, dtype=np.uint64)
-        config = model_config(model, corpus.tokenizer.vocab_size, settings.context)
-        self.model: PreTrainedModel = build_model(model, config, int(init >> 1))
-        torch.nn.Module.to(self.model, settings.device).train()
+        init, order, noise = np.random.SeedSequence(self.seed).generate_state(3, dtype=np.uint64)
         self.stream = MixtureStream(corpus, settings.batch_size, settings.context, int(order >> 1))
         self.held_out = EvaluationWindows(corpus, settings.context, evaluation_seed)
-        with private_rng(int(noise >> 1), settings.device):
-            self._rng = rng_state(settings.device)
-        self._prepare()
         self.ledger = Ledger()
-        self.step = 0
-        self.decision = 0
-        self.diverged = False
-        self._train_loss = np.full(corpus.K, np.nan)
-        self._last_seen = np.zeros(corpus.K, dtype=np.int64)
-        self._validation = np.full(corpus.K, np.nan)
-        self._mixture = corpus.natural.copy()
-        self.refresh_norms()
+        with self._torch():
+            self.model: PreTrainedModel
+            if snapshot is None:
+                config = model_config(model, corpus.tokenizer.vocab_size, settings.context)
+                self.model = build_model(model, config, int(init >> 1))
+                torch.nn.Module.to(self.model, settings.device).train()
+            else:
+                self.model = empty_model(snapshot.model_config, settings.device)
+            self._parameters = list(self.model.parameters())
+            self.n_parameters = sum(p.numel() for p in self._parameters)
+            self.optimiser = build_optimiser(self.model, settings)
+            self.precision = resolve_precision(settings, self.model.config)
+            self._norms = LayerNorms(self.model, settings.layers)
+            self._gradients: DomainGradients | None = None
+            if gradients is not None:
+                self._gradients = DomainGradients(self.model, gradients, corpus.K)
+            self._recorder = SignalRecorder(
+                corpus.natural,
+                np.array([d.bytes_per_token("train") for d in corpus.domains]),
+                self.model.config.vocab_size,
+                settings,
+                total_steps,
+            )
+            with private_rng(int(noise >> 1), settings.device):
+                self._rng = rng_state(settings.device)
+        if snapshot is None:
+            self.refresh_norms()
+        else:
+            self.load_state_dict(snapshot.state)
 
-    def _prepare(self) -> None:
-        self._parameters = list(self.model.parameters())
-        self.n_parameters = sum(p.numel() for p in self._parameters)
-        self.optimiser = build_optimiser(self.model, self.settings)
-        self.precision = resolve_precision(self.settings, self.model.config)
-        self._layers = signal_layers(self.model, self.settings.layers)
-        self._bytes_per_token = np.array([d.bytes_per_token("train") for d in self.corpus.domains])
-        self._gradients: DomainGradients | None = None
-        if self.gradients is not None:
-            self._gradients = DomainGradients(self.model, self.gradients, self.corpus.K)
+    def _torch(self) -> AbstractContextManager[None]:
+        return own_torch_state(self.settings.threads, self.settings.device)
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return self._recorder.step
+
+    @property
+    def decision(self) -> int:
+        """Decisions done."""
+        return self._recorder.decision
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a training loss was beyond the limit of `has_diverged`, or not a number."""
+        return self._recorder.diverged
 
     @property
     def layer_names(self) -> tuple[str, ...]:
         """(L,) names of the weight matrices whose norms are signals."""
-        return tuple(name for name, _ in self._layers)
+        return self._norms.names
 
     def autocast(self) -> torch.autocast:
         """Return a fresh context of the run's precision."""
@@ -159,29 +197,33 @@ class TrainingRun:
             )
         if self.diverged:
             raise MixgymError("this run has diverged: start a new one with a lower learning_rate")
+        with self._torch():
+            return self._advance(weights, steps, loss_weights)
+
+    def _advance(
+        self,
+        weights: NDArray[np.float64],
+        steps: int,
+        loss_weights: ArrayLike | Reweighting | None,
+    ) -> Signals:
         start = time.perf_counter()
-        before_loss, drawn_before = self._train_loss.copy(), self.stream.drawn
-        weights_before = [parameter.detach().clone() for _, parameter in self._layers]
+        recorder, device = self._recorder, self.settings.device
+        before, weights_before = recorder.before(self.stream), self._norms.copies()
         recorded: list[tuple[Batch, torch.Tensor]] = []
         if self._gradients is not None:
             self._gradients.reset()
-        device = self.settings.device
-        with pinned_threads(self.settings.threads), private_rng(self._rng, device):
+        with private_rng(self._rng, device):
             for batch in self.stream.batches(weights, steps):
                 recorded.append((batch, self._optimiser_step(batch, loss_weights)))
             self._rng = rng_state(device)
-            last_loss = self._record_losses(recorded)
-            updates = [
-                float(torch.linalg.vector_norm(parameter.detach() - old))
-                for (_, parameter), old in zip(self._layers, weights_before, strict=True)
-            ]
-            self._norms = self._weight_norms()
-        self.decision += 1
-        self._mixture = weights
-        counts = self.stream.drawn - drawn_before
+        # One device-to-host copy a decision, not one a step.
+        losses = torch.stack([loss for _, loss in recorded]).double().cpu().numpy()
+        last_loss = recorder.record(np.stack([batch.domains for batch, _ in recorded]), losses)
+        updates = self._norms.updates(weights_before)
+        recorder.norms = self._norms.weights()
+        signals = recorder.finish(weights, before, self.stream, last_loss, updates)
         apart = self.ledger.accounts["reward"].seconds
-        measured = gradient_signals(self, self._gradients)
-        measured |= text_signals(self, [batch for batch, _ in recorded])
+        measured = self._measured([batch for batch, _ in recorded])
         apart = self.ledger.accounts["reward"].seconds - apart
         tokens = steps * self.settings.batch_size * self.settings.context
         self.ledger.charge(
@@ -190,9 +232,19 @@ class TrainingRun:
             flops=6.0 * self.n_parameters * tokens,
             seconds=time.perf_counter() - start - apart,
         )
-        change = np.nan_to_num(self._train_loss - before_loss, nan=0.0, posinf=0.0, neginf=0.0)
-        signals = self._signals(counts, change, last_loss, np.array(updates))
         return replace(signals, **measured)
+
+    def _measured(self, batches: list[Batch]) -> dict[str, Any]:
+        """Return the fields of signals that are measured where they are asked for."""
+        result: dict[str, Any] = {}
+        if self._gradients is not None:
+            result |= gradient_signals(
+                self._gradients, self.model, self.held_out, self.autocast(), self.ledger
+            )
+        corpus = self.corpus
+        return result | text_signals(
+            batches, self.text_sequences, corpus.tokenizer, corpus.K, self.ledger
+        )
 
     def _optimiser_step(
         self, batch: Batch, loss_weights: ArrayLike | Reweighting | None
@@ -212,7 +264,7 @@ class TrainingRun:
         self.optimiser.step()
         for parameter in self._parameters:
             parameter.grad = None
-        self.step += 1
+        self._recorder.step += 1
         return loss.mean(dim=1)
 
     def _losses(
@@ -242,91 +294,21 @@ class TrainingRun:
             capture.shares = shares
         return (losses.mean(dim=1) * torch.from_numpy(shares).to(losses)).sum(), loss
 
-    def _record_losses(self, recorded: list[tuple[Batch, torch.Tensor]]) -> NDArray[np.float64]:
-        # One device-to-host copy a decision, not one a step.
-        per_sequence = torch.stack([loss for _, loss in recorded]).double().cpu().numpy()
-        self.diverged = not bool((per_sequence.mean(axis=1) < self._loss_limit()).all())
-        steps, K = per_sequence.shape[0], self.corpus.K
-        cells = np.concatenate([n * K + batch.domains for n, (batch, _) in enumerate(recorded)])
-        total = np.bincount(cells, per_sequence.ravel(), steps * K).reshape(steps, K)
-        number = np.bincount(cells, minlength=steps * K).reshape(steps, K)
-        seen = number > 0
-        decay = self.settings.loss_decay
-        with np.errstate(invalid="ignore"):
-            for mean, drawn in zip(total / number / self._bytes_per_token, seen, strict=True):
-                old = self._train_loss
-                average = np.where(np.isnan(old), mean, decay * old + (1 - decay) * mean)
-                self._train_loss = np.where(drawn, average, old)
-            last = self.step - seen[::-1].argmax(axis=0)
-            self._last_seen = np.where(seen.any(axis=0), last, self._last_seen)
-            # In the steps' order, whatever their number: a sum over pairs would round otherwise.
-            return total.cumsum(axis=0)[-1] / number.sum(axis=0) / self._bytes_per_token
-
-    def _loss_limit(self) -> float:
-        """Nats per token above which training has diverged."""
-        return DIVERGENCE_FACTOR * float(np.log(self.model.config.vocab_size))
-
     def has_diverged(self, loss: NDArray[np.float64]) -> bool:
-        """Whether any of (K,) losses in nats per byte is beyond the limit or not a number.
-
-        The limit is `DIVERGENCE_FACTOR` times the loss of knowing nothing, ln(vocabulary).
-        """
-        return not bool((loss * self._bytes_per_token < self._loss_limit()).all())
+        """Whether any of (K,) losses is beyond the limit (see `SignalRecorder.has_diverged`)."""
+        return self._recorder.has_diverged(loss)
 
     def refresh_norms(self) -> None:
         """Measure the weight norms again, after the weights were changed from outside."""
-        with pinned_threads(self.settings.threads):
-            self._norms = self._weight_norms()
-
-    def _weight_norms(self) -> NDArray[np.float64]:
-        return np.array([float(torch.linalg.vector_norm(p.detach())) for _, p in self._layers])
+        with self._torch():
+            self._recorder.norms = self._norms.weights()
 
     def signals(self) -> Signals:
         """Return the signals of a run between decisions (before the first: nothing sampled)."""
-        K = self.corpus.K
-        nothing, updates = np.zeros(K), np.zeros(len(self._layers))
-        signals = self._signals(nothing, nothing, np.full(K, np.nan), updates)
-        if self._gradients is not None:
-            self._gradients.reset()
-        measured = gradient_signals(self, self._gradients) | text_signals(self, [])
-        return replace(signals, **measured)
-
-    def _signals(
-        self,
-        counts: NDArray[Any],
-        change: NDArray[np.float64],
-        last_loss: NDArray[np.float64],
-        updates: NDArray[np.float64],
-    ) -> Signals:
-        def f32(values: NDArray[Any]) -> NDArray[np.float32]:
-            with np.errstate(over="ignore"):
-                return np.array(values, dtype=np.float32)
-
-        nothing = np.full(self.corpus.K, np.nan, dtype=np.float32)
-        rate = float("nan")
-        if self.step:
-            rate = self.settings.learning_rate_at(self.step - 1, self.total_steps)
-        return Signals(
-            mixture=f32(self._mixture),
-            counts=f32(counts),
-            tokens=f32(self.stream.drawn * self.settings.context),
-            epochs=f32(self.stream.epochs),
-            train_loss=f32(self._train_loss),
-            train_loss_age=f32(self.step - self._last_seen),
-            train_loss_change=f32(change),
-            last_loss=f32(last_loss),
-            validation_loss=nothing,
-            validation_change=nothing.copy(),
-            starved=(self._mixture > 0) & (counts == 0) & (self.decision > 0),
-            weight_norms=f32(self._norms),
-            update_norms=f32(updates),
-            step=self.step,
-            total_steps=self.total_steps,
-            decision=self.decision,
-            remaining=1.0 - self.step / self.total_steps,
-            diverged=self.diverged,
-            learning_rate=rate,
-        )
+        with self._torch():
+            if self._gradients is not None:
+                self._gradients.reset()
+            return replace(self._recorder.between(self.stream), **self._measured([]))
 
     def evaluate(
         self,
@@ -351,7 +333,7 @@ class TrainingRun:
             raise ValueError(f"split must be 'validation' or 'test', got {split!r}")
         chosen = range(self.corpus.K) if domains is None else np.asarray(domains).tolist()
         start = time.perf_counter()
-        with evaluating(self.model), pinned_threads(self.settings.threads):
+        with self._torch(), evaluating(self.model):
             result, tokens = domain_losses(
                 self.model, self.held_out, split, chosen, windows, self.autocast()
             )
@@ -365,51 +347,95 @@ class TrainingRun:
 
     def fork(self) -> TrainingRun:
         """Return an independent copy that continues identically; milliseconds for small models."""
-        return copy.deepcopy(self)
+        return _going_on(*self._going_on())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TrainingRun:
-        twin = object.__new__(type(self))
-        twin.__setstate__(copy.deepcopy(self.__getstate__(), memo))
-        return twin
+        return self.fork()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _going_on, self._going_on()
+
+    def _going_on(self) -> tuple[type[TrainingRun], Corpus, dict[str, Any], Snapshot]:
         """Everything but the text itself; tensors are copied."""
-        return {
-            "corpus": self.corpus,
-            "model_spec": self.model_spec,
-            "settings": self.settings,
+        arguments = {
+            "model": self.model_spec,
             "total_steps": self.total_steps,
             "seed": self.seed,
+            "settings": self.settings,
             "evaluation_seed": self.evaluation_seed,
             "gradients": self.gradients,
             "text_sequences": self.text_sequences,
-            "model_config": self.model.config.to_dict(),
-            "state": self.state_dict(),
         }
-
-    def __setstate__(self, saved: dict[str, Any]) -> None:
-        plain = ("corpus", "model_spec", "settings", "total_steps", "seed", "evaluation_seed")
-        for name in (*plain, "gradients", "text_sequences"):
-            setattr(self, name, saved[name])
-        self.model = empty_model(saved["model_config"], self.settings.device)
-        self.stream = MixtureStream(self.corpus, self.settings.batch_size, self.settings.context, 0)
-        self.held_out = EvaluationWindows(self.corpus, self.settings.context, self.evaluation_seed)
-        self._prepare()
-        self.load_state_dict(saved["state"])
+        snapshot = Snapshot(self.model.config.to_dict(), self.state_dict())
+        return type(self), self.corpus, arguments, snapshot
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint into the directory `path` (see `lm.checkpoint.save`)."""
-        checkpoint.save(self, path)
+        checkpoint.save(path, self.identity(), self.corpus.spec, self.state_dict())
 
     @classmethod
     def load(cls, path: str | Path, corpus: Corpus, **expected: Any) -> TrainingRun:
-        """Restore a saved run; it continues bit for bit (see `lm.checkpoint.load`)."""
-        return checkpoint.load(path, corpus, **expected)
+        """Restore the run saved at `path`; it continues bit for bit.
+
+        Args:
+            path: the directory.
+            corpus: the corpus the run was trained on (compared by content hash).
+            expected: values the checkpoint must have, by name (`model_spec`, `seed`,
+                `total_steps`, `evaluation_seed`, `settings`, `gradients`, `text_sequences`).
+
+        Raises:
+            CheckpointError: nothing there, damaged, or of another corpus or configuration; the
+                message names what differs.
+        """
+        saved = checkpoint.load(path, corpus, expected)
+        snapshot = Snapshot(saved.record["model_config"], saved.state)
+        with checkpoint.naming(path):
+            return cls(corpus, **saved.arguments, snapshot=snapshot)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes two runs the same run, JSON-plain."""
+        return checkpoint.plain(
+            {
+                "corpus_hash": self.corpus.hash,
+                "model_spec": self.model_spec,
+                "model_config": self.model.config.to_dict(),
+                "settings": asdict(self.settings),
+                "total_steps": self.total_steps,
+                "seed": self.seed,
+                "evaluation_seed": self.evaluation_seed,
+                "gradients": asdict(self.gradients) if self.gradients else None,
+                "text_sequences": self.text_sequences,
+            }
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the run's state: `tensors` (name -> copied tensor) and `scalars` (JSON-plain)."""
-        return state.capture(self)
+        with self._torch():
+            tensors = state.capture(self.model, self.optimiser)
+            tensors |= {f"rng.{name}": value.clone() for name, value in self._rng.items()}
+        scalars = {
+            **self._recorder.state_dict(),
+            "stream": self.stream.state_dict(),
+            "ledger": self.ledger.to_json(),
+        }
+        return {"tensors": tensors, "scalars": scalars}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Continue exactly where `saved` was taken (same corpus, model and settings)."""
-        state.restore(self, saved)
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Continue exactly where `saved` was taken (same corpus, model and settings).
+
+        Raises:
+            CheckpointError: `saved` is of another corpus or model.
+        """
+        tensors, scalars = saved["tensors"], saved["scalars"]
+        with self._torch():
+            self.stream.load_state_dict(scalars["stream"])
+            self._recorder.load_state_dict(scalars)
+            state.restore(self.model, self.optimiser, tensors)
+            self._rng = state.checked_rng(tensors, self._rng)
+        self.ledger = Ledger.from_json(scalars["ledger"])
+
+
+def _going_on(
+    kind: type[TrainingRun], corpus: Corpus, arguments: dict[str, Any], snapshot: Snapshot
+) -> TrainingRun:
+    return kind(corpus, **arguments, snapshot=snapshot)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
-if TYPE_CHECKING:
-    from mixgym.lm.training import TrainingRun
+from mixgym.lm.run import ModelRun
 
 
 class Weights:
@@ -17,13 +14,14 @@ class Weights:
         run: whose parameters are copied; it can train on.
     """
 
-    def __init__(self, run: TrainingRun) -> None:
-        self._tensors = {
-            name: parameter.detach().cpu().clone()
-            for name, parameter in run.model.named_parameters()
-        }
+    def __init__(self, run: ModelRun) -> None:
+        with torch.inference_mode(False):
+            self._tensors = {
+                name: parameter.detach().cpu().clone()
+                for name, parameter in run.model.named_parameters()
+            }
 
-    def load_into(self, run: TrainingRun) -> None:
+    def load_into(self, run: ModelRun) -> None:
         """Give `run`, of the same model, these parameters, and nothing else."""
         with torch.no_grad():
             for name, parameter in run.model.named_parameters():

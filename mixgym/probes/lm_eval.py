@@ -7,22 +7,21 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mixgym.corpus.load import load_corpus
-from mixgym.errors import CheckpointError, MixgymError, missing_extra
-from mixgym.files import read_json
+from mixgym.errors import MixgymError, missing_extra
+from mixgym.lm.checkpoint import read_record
 from mixgym.lm.evaluation import evaluating
-from mixgym.lm.threads import pinned_threads
+from mixgym.lm.run import ModelRun
+from mixgym.lm.torchstate import own_torch_state
+from mixgym.lm.training import TrainingRun
 from mixgym.probes.encoding import batches, pieces
 from mixgym.probes.measure import batch_scores
-
-if TYPE_CHECKING:
-    from mixgym.lm.training import TrainingRun
 
 try:
     from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
@@ -44,7 +43,7 @@ class HarnessModel(LM):
         account: of the ledger, that pays.
     """
 
-    def __init__(self, run: TrainingRun, account: str = "evaluation") -> None:
+    def __init__(self, run: ModelRun, account: str = "evaluation") -> None:
         super().__init__()
         self.run = run
         self.account = account
@@ -106,7 +105,8 @@ class HarnessModel(LM):
     @contextmanager
     def _charged(self, tokens: int) -> Iterator[None]:
         start = time.perf_counter()
-        with evaluating(self.run.model), pinned_threads(self.run.settings.threads):
+        settings = self.run.settings
+        with own_torch_state(settings.threads, settings.device), evaluating(self.run.model):
             yield
         self.run.ledger.charge(
             self.account,
@@ -117,7 +117,7 @@ class HarnessModel(LM):
 
 
 def evaluate_with_harness(
-    run: TrainingRun,
+    run: ModelRun,
     tasks: Sequence[str],
     *,
     include_path: str | Path | None = None,
@@ -181,12 +181,7 @@ def evaluate_checkpoint(
 
     Raises `CheckpointError` if there is none at `path`.
     """
-    from mixgym.lm.training import TrainingRun
-
-    try:
-        spec = read_json(Path(path) / "run.json")["corpus_spec"]
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"no checkpoint at {path} ({error})") from error
+    spec = read_record(path)["corpus_spec"]
     run = TrainingRun.load(path, load_corpus(**spec))
     return evaluate_with_harness(run, tasks, **arguments)
 

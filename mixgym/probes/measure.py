@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from mixgym.lm.evaluation import evaluating
-from mixgym.lm.threads import pinned_threads
+from mixgym.lm.run import ModelRun
+from mixgym.lm.torchstate import own_torch_state
 from mixgym.probes.catalogue import PROBES
 from mixgym.probes.encoding import Batch, EncodedProbe, encode_probe
-
-if TYPE_CHECKING:
-    from mixgym.lm.training import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class ProbeResult:
 
 
 def measure(
-    run: TrainingRun,
+    run: ModelRun,
     probes: Sequence[str],
     purpose: str,
     *,
@@ -98,10 +96,11 @@ def measure(
     return {probe.name: score_probe(run, probe, account) for probe in encoded}
 
 
-def score_probe(run: TrainingRun, probe: EncodedProbe, account: str) -> ProbeResult:
+def score_probe(run: ModelRun, probe: EncodedProbe, account: str) -> ProbeResult:
     """Measure one encoded probe (see `measure`)."""
     start = time.perf_counter()
-    with evaluating(run.model), pinned_threads(run.settings.threads):
+    settings = run.settings
+    with own_torch_state(settings.threads, settings.device), evaluating(run.model):
         scores = continuation_scores(run.model, probe, run.autocast())
     tokens = probe.evaluated
     run.ledger.charge(

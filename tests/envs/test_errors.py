@@ -10,7 +10,6 @@ import pytest
 from test_registry import SHORT, actions, make, rollout
 
 from mixgym.errors import CheckpointError, CorpusError, MixgymError, UnknownNameError
-from mixgym.lm import checkpoint
 
 NANO = "mixgym/NanoPretrain-v0"
 
@@ -123,7 +122,7 @@ def test_reset_options(tmp_path: Any) -> None:
     trained = make(NANO)
     rollout(trained, actions(trained))
     end = trained.unwrapped.signals.objective_loss  # type: ignore[attr-defined]
-    checkpoint.save(trained.unwrapped.run, tmp_path)  # type: ignore[attr-defined]
+    trained.unwrapped.run.save(tmp_path)  # type: ignore[attr-defined]
     _, info = env.reset(seed=9, options={"checkpoint": str(tmp_path)})
     assert info["objective_loss"] == end
     assert info["step"] == 0

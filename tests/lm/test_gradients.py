@@ -67,8 +67,7 @@ def expected_gradients(
     run: TrainingRun, mixture: np.ndarray, steps: int, **arguments: Any
 ) -> torch.Tensor:
     """(K, D) mean over a decision's sequences of the autograd gradient at each step's weights."""
-    twin = make(run.corpus, None, run.model_spec)
-    twin.__setstate__(run.__getstate__())
+    twin = run.fork()
     stream = copy.deepcopy(twin.stream)
     total: dict[int, Any] = {}
     count = np.zeros(run.corpus.K)
@@ -431,11 +430,10 @@ def test_bad_loss_weights_are_refused(three_domains: Corpus, bad: Any) -> None:
 
 def test_old_checkpoints_without_gradients_load(two_domains: Corpus, tmp_path: Any) -> None:
     from mixgym.files import read_json, write_json
-    from mixgym.lm import checkpoint
 
     run = TrainingRun(two_domains, TINY, total_steps=100, settings=SETTINGS)
-    checkpoint.save(run, tmp_path)
+    run.save(tmp_path)
     record = read_json(tmp_path / "run.json")
     del record["gradients"]
     write_json(tmp_path / "run.json", record)
-    assert trajectory(checkpoint.load(tmp_path, two_domains)) == trajectory(run)
+    assert trajectory(TrainingRun.load(tmp_path, two_domains)) == trajectory(run)

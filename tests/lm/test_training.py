@@ -12,7 +12,6 @@ import torch
 
 from mixgym.corpus import Corpus, load_corpus
 from mixgym.errors import CorpusError, MixgymError, UnknownNameError
-from mixgym.lm import checkpoint
 from mixgym.lm.settings import Settings, gpt_neox
 from mixgym.lm.training import TrainingRun
 
@@ -97,8 +96,8 @@ def test_a_killed_run_resumes_in_another_process(two_domains: Corpus, tmp_path: 
 
 
 def through_disk(run: TrainingRun, tmp_path: object) -> TrainingRun:
-    checkpoint.save(run, str(tmp_path))
-    return checkpoint.load(str(tmp_path), run.corpus)
+    run.save(str(tmp_path))
+    return TrainingRun.load(str(tmp_path), run.corpus)
 
 
 @pytest.mark.parametrize(

@@ -159,12 +159,10 @@ class ProxyStore:
 
 
 def _identity(run: TrainingRun, domains: NDArray[np.int64], windows: int) -> dict[str, Any]:
-    from mixgym.lm.checkpoint import identity
-
     versions = library_versions()
     return {
         "format": _FORMAT,
-        **identity(run),
+        **run.identity(),
         # What "auto" was decided to be on this device.
         "precision": run.precision,
         "initial_weights": _weights_digest(run),
