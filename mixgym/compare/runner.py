@@ -231,7 +231,7 @@ def _add_terms(
     if np.ndim(reward):
         values = np.asarray(reward).tolist()
     elif info["diverged"]:
-        values = penalty_vector(weights.tolist(), -info["reward"]).tolist()
+        values = penalty_vector(weights.tolist(), -float(info["scalar_reward"])).tolist()
     else:
         values = list(terms.values())
     for name, value in zip(terms, values, strict=True):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from mixgym.corpus import load_corpus
@@ -85,11 +89,11 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                 f"{a.corpus_hash!r} was asked for: results would not compare; rebuild the corpus "
                 "with the version that has this hash, or drop the argument"
             )
+        names = self.corpus.names
         groups = {
-            name: tuple(m for m in members if m in self.corpus.names)
+            name: tuple(member for member in members if member in names)
             for name, members in self._named_groups().items()
         }
-        names = self.corpus.names
         self.task = MixingTask(
             names=names,
             natural=self.corpus.natural,
@@ -115,9 +119,28 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         #: What the episode started from; None where the model and the run's seed alone give it.
         self.starting_weights: Weights | None = None
         self._closed = False
+        self._spec: EnvSpec | None = None
 
     def _named_groups(self) -> Mapping[str, Sequence[str]]:
-        return self.arguments.groups or {}
+        """Return the groups with all their domains, those that a subset leaves out included."""
+        groups = self.arguments.groups or {}
+        if groups != self.DEFAULTS.groups:
+            self._check_groups(groups)
+        return groups
+
+    def _check_groups(self, groups: Mapping[str, Sequence[str]]) -> None:
+        known = {*self.corpus.manifest["domains"], *self.corpus.name.split("~")[1:]}
+        for group, members in groups.items():
+            for member in members:
+                if member not in known:
+                    raise unknown_name(f"domain in groups[{group!r}]", member, known)
+            missing = [member for member in members if member not in self.corpus.names]
+            if missing:
+                warnings.warn(
+                    f"groups[{group!r}] is without {', '.join(missing)}, which this environment's "
+                    "domains leave out",
+                    stacklevel=2,
+                )
 
     def _set_weights(self, run: TrainingRun) -> bool:
         """Give a new run its starting weights; return whether they are other than its own."""
@@ -180,9 +203,25 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         """Cost accounts of the current run."""
         return self._active().ledger
 
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """What the environment was made from; `max_episode_steps` is never reached (decisions + 1).
+
+        The budget's end terminates an episode. A `TimeLimit` that Gymnasium puts around an
+        environment remade from this specification must not truncate it at the same time.
+        """
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:  # type: ignore[override]
+        if spec is not None and spec.max_episode_steps is None:
+            spec = copy.copy(spec)
+            spec.max_episode_steps = self.task.decisions + 1
+        self._spec = spec
+
     def _active(self) -> TrainingRun:
         if self._closed:
-            raise MixgymError("this environment is closed: make a new one")
+            raise MixgymError("this environment is closed: call reset() to start anew")
         if self.run is None:
             raise gym.error.ResetNeeded("call reset() before anything else")
         return self.run
@@ -201,31 +240,36 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                 (optimiser, data position and budget start afresh).
 
         Raises:
-            MixgymError: closed, or an unknown option.
+            UnknownNameError, ValueError: an option that there is not, or of the wrong kind.
+            CheckpointError: nothing at that path, damaged, or of another corpus or model.
         """
         from mixgym.lm.checkpoint import load_weights
         from mixgym.lm.weights import Weights
 
-        if self._closed:
-            raise MixgymError("this environment is closed: make a new one")
-        for name in options or {}:
+        options = options or {}
+        for name in options:
             if name not in RESET_OPTIONS:
                 raise unknown_name("reset option", name, RESET_OPTIONS)
-        options = options or {}
+        checkpoint = options.get("checkpoint")
+        if not isinstance(checkpoint, str | os.PathLike | None):
+            raise ValueError(
+                "the reset option 'checkpoint' must be the directory of a saved TrainingRun, got "
+                f"{checkpoint!r}"
+            )
         super().reset(seed=seed)
         run_seed = int(self.np_random.integers(2**31)) if seed is None else int(seed)
         mixture = self.task.mixture(options.get("mixture", "natural"))
         run = self._new_run(run_seed)
-        given = "checkpoint" in options
-        if given:
-            load_weights(run, options["checkpoint"])
+        given = True
+        if checkpoint is not None:
+            load_weights(run, Path(checkpoint))
         else:
             given = self._set_weights(run)
         self.starting_weights = Weights(run) if given else None
         signals = run.signals()
         self.episode.title = self.spec.id if self.spec else type(self).__name__
         self.episode.start(run_seed, mixture, signals, self._measure(run, signals))
-        self.run = run
+        self.run, self._closed = run, False
         return self.episode.observation, self._info()
 
     def _new_run(self, seed: int) -> TrainingRun:
@@ -250,7 +294,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
         Raises:
             ResetNeeded: before `reset`, or after the episode ended.
-            ValueError: an action of the wrong shape, out of bounds or not finite.
+            ValueError: an action of the wrong shape or not finite; what lies outside the box is
+                clipped into it.
         """
         run = self._active()
         episode = self.episode
@@ -269,10 +314,10 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             **self.episode.info(),
             # Without the accounts' seconds: equal runs have equal infos.
             "ledger": {
-                name: {"tokens": account.tokens, "flops": account.flops}
+                name: {"tokens": np.int64(account.tokens), "flops": np.float64(account.flops)}
                 for name, account in self.ledger.accounts.items()
             },
-            "run_seed": self.run_seed,
+            "run_seed": np.int64(self.run_seed),
             "corpus_hash": self.corpus_hash,
         }
 
@@ -320,7 +365,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         return episode_frame(self.episode.history)
 
     def close(self) -> None:
-        """Free the run; closing twice is harmless."""
+        """Free the run; closing twice is harmless, and `reset` starts anew."""
         self.run = None
         self.starting_weights = None
         self._closed = True

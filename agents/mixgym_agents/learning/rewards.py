@@ -15,8 +15,8 @@ _CLIP = 3.0
 class Rewards:
     """Reads rewards: the environment's own scalar, or one a domain if the critic or a switch asks.
 
-    `Agent.act` is not handed the reward of `env.step`; it is `info["reward"]`. The rewards of the
-    domains are `info["reward_vectors"]`, weighted and summed over the reward's terms.
+    `Agent.act` is not handed `env.step`'s reward; it is `info["scalar_reward"]`. The rewards of
+    the domains are `info["reward_vectors"]`, weighted and summed over the reward's terms.
 
     Args:
         env: the environment.
@@ -60,7 +60,7 @@ class Rewards:
         """
         K = len(mixture) if self._domain_values else 1
         if not (self._domain_values or self._zscored) or info.get("diverged"):
-            reward = float(info["reward"]) if given is None else given
+            reward = float(info["scalar_reward"]) if given is None else given
             return np.full(K, reward, dtype=np.float32)
         vectors = info.get("reward_vectors")
         if not vectors:
