@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mixgym.errors import MixgymError
@@ -94,12 +93,13 @@ def collect(
         --dataset-id mixgym/NanoPretrain/odm-v0 --out odm
     mixgym collect NanoPretrain-v0 --behaviour random-walk --episodes 200 --resume --out random
     """
+    from mixgym.experiment.progress import JobsProgress
     from mixgym.trajectories import collect as run
     from mixgym.trajectories import load_trajectories
 
     errors = Console(stderr=True)
     try:
-        with _EpisodeProgress(errors, episodes) as progress:
+        with JobsProgress(errors, episodes, noun="episodes", each=False) as progress:
             folder = run(
                 env,
                 behaviour,
@@ -288,30 +288,3 @@ def _assignments(texts: list[str] | None) -> dict[str, Any]:
     from mixgym.experiment.request import parse_assignment
 
     return dict(parse_assignment(text) for text in texts or [])
-
-
-class _EpisodeProgress:
-    """A bar over finished episodes; told of the pool's events."""
-
-    def __init__(self, console: Console, episodes: int) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("episodes", total=episodes)
-
-    def __enter__(self) -> _EpisodeProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, event: Any) -> None:
-        if event.kind == "finished":
-            self._bar.advance(self._task)

@@ -323,7 +323,7 @@ def replay(
     \b
     mixgym replay out/runs/natural/seed-0
     """
-    from mixgym.compare.replay import replay_run
+    from mixgym.experiment.replay import replay_run
 
     result = replay_run(run)
     if result.note:

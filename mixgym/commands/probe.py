@@ -61,11 +61,11 @@ def probe(
         probe_rows,
         probed,
     )
-    from mixgym.compare.progress import StudyProgress
     from mixgym.compare.study import read_study
     from mixgym.compare.summary import write_rows
     from mixgym.errors import unknown_name
     from mixgym.experiment.pool import run_pool
+    from mixgym.experiment.progress import JobsProgress
     from mixgym.probes import PROBES
 
     asked = ProbeRequest(tuple(name or ("mmlu", "math", "humaneval")), items)
@@ -84,7 +84,7 @@ def probe(
     failures = []
     if jobs:
         try:
-            with StudyProgress(Console(stderr=True), len(runs), len(runs) - len(jobs)) as progress:
+            with JobsProgress(Console(stderr=True), len(runs), len(runs) - len(jobs)) as progress:
                 failures = run_pool(jobs, workers, progress)
         except KeyboardInterrupt:
             raise MixgymError(
@@ -99,9 +99,7 @@ def probe(
             console.print(_table(comparison, own, asked.probes))
     console.print(f"rows: {out / TABLE}", highlight=False, soft_wrap=True, markup=False)
     if failures:
-        told = "\n".join(
-            f"{failure.job.directory}: {failure.error.strip()}" for failure in failures
-        )
+        told = "\n".join(f"{failure.job.title}: {failure.error.strip()}" for failure in failures)
         raise MixgymError(f"{len(failures)} of {len(runs)} runs could not be probed:\n{told}")
 
 

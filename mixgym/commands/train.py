@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mixgym.errors import MixgymError
 
@@ -68,6 +67,7 @@ def train(
     mixgym train acodm --env NanoPretrain-v0 --episodes 8 --resume --out policy
     mixgym train cql --dataset random --dataset heuristic --steps 5000 --out policy
     """
+    from mixgym.experiment.progress import LearningProgress
     from mixgym.experiment.request import parse_agent
     from mixgym.train.trainer import TrainingRequest, train_agent
 
@@ -83,8 +83,14 @@ def train(
         raise MixgymError("give --env ENV to learn in, or --dataset DIR to learn from")
     request = TrainingRequest(parse_agent(agent), env, _assignments(env_arg), seed)
     try:
-        with _LearningProgress(console, episodes) as progress:
-            cost = train_agent(request, out, episodes, resume=resume, on_progress=progress)
+        with LearningProgress(console, "learning", episodes) as progress:
+
+            def show(done: int, share: float, info: dict[str, Any]) -> None:
+                loss = float(info["objective_loss"])
+                shown = f", objective {loss:.3f}" if math.isfinite(loss) else ""
+                progress.update(done + share, f"episode {done + 1} of {episodes}{shown}")
+
+            cost = train_agent(request, out, episodes, resume=resume, on_progress=show)
     except KeyboardInterrupt:
         raise MixgymError(
             f"interrupted: finished episodes are kept in {out}; rerun the same command with "
@@ -161,8 +167,8 @@ def evaluate(
     mixgym compare MicroTarget-v0 --agent natural \\
         --agent 'proxy=acodm:{policy: policy}' --seeds 5 --out comparison
     """
+    from mixgym.compare.evaluate import evaluate_policy
     from mixgym.compare.study import print_tables
-    from mixgym.train.evaluate import evaluate_policy
 
     console = Console()
     if out is None and resume:
@@ -194,37 +200,3 @@ def _assignments(texts: list[str] | None) -> dict[str, Any]:
     from mixgym.experiment.request import parse_assignment
 
     return dict(parse_assignment(text) for text in texts or [])
-
-
-class _LearningProgress:
-    """A bar over decisions of all episodes with the last objective loss; plain without a terminal.
-
-    Called as `mixgym.train.trainer.Progress`.
-    """
-
-    def __init__(self, console: Console, episodes: int) -> None:
-        self._episodes = episodes
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[status]}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("learning", total=episodes, status="")
-
-    def __enter__(self) -> _LearningProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, done: int, share: float, info: dict[str, Any]) -> None:
-        loss = float(info["objective_loss"])
-        status = f"episode {done + 1} of {self._episodes}"
-        if math.isfinite(loss):
-            status += f", objective {loss:.3f}"
-        self._bar.update(self._task, completed=done + share, status=status)

@@ -125,10 +125,10 @@ def _corpora() -> Iterator[Check]:
 
 def _smoke() -> Check:
     from mixgym.compare.plan import Comparison, Study
-    from mixgym.compare.runner import execute_run
     from mixgym.compare.validate import prepare
     from mixgym.errors import MixgymError
     from mixgym.experiment.request import AgentSpec
+    from mixgym.experiment.run import execute_run
 
     name = "tiny run"
     try:

@@ -16,6 +16,7 @@ from mixgym.experiment.environment import (
     environment_arguments,
     environment_id,
     make_environment,
+    mixing_environment,
     prepare_environment,
 )
 from mixgym.experiment.provenance import code_version
@@ -66,13 +67,13 @@ def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
         with _naming(what):
             env = make_environment(comparison.env, comparison.env_arguments, wanted)
         try:
-            corpus = env.unwrapped.corpus  # type: ignore[attr-defined]
-            if corpus.hash not in verified:
-                corpus.verify()
-                verified.add(corpus.hash)
+            inner = mixing_environment(env)
+            if inner.corpus_hash not in verified:
+                inner.verify()
+                verified.add(inner.corpus_hash)
             comparison = replace(
                 comparison,
-                corpus_hash=corpus.hash,
+                corpus_hash=inner.corpus_hash,
                 resolved=resolved_configuration(env, comparison.env_arguments),
             )
             with _naming(what):

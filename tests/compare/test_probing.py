@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_study import RUN
+from small_study import RUN, resign
 from test_cli import run, words
 
 from mixgym.commands.main import main
@@ -58,6 +58,7 @@ def test_the_model_probed_is_the_runs_own(study_copy: Path) -> None:
 def test_a_model_that_is_not_the_runs_is_refused(study_copy: Path) -> None:
     actions = np.load(study_copy / RUN / "actions.npy")
     np.save(study_copy / RUN / "actions.npy", actions[::-1])
+    resign(study_copy / RUN)
     with pytest.raises(MixgymError, match="train another model"):
         probe_run(study_copy / RUN, ASKED)
     assert not (study_copy / RUN / "probes.json").exists()

@@ -10,36 +10,7 @@ from rich.console import Console
 
 from mixgym.compare.plan import Comparison, Study, seed_range
 from mixgym.compare.study import StudyResult, run_study
-from mixgym.errors import CheckpointError
-from mixgym.experiment.request import AgentSpec
-from mixgym.files import read_json
-from mixgym.train.trainer import COST
-
-
-def policy_agent(path: str | Path, label: str | None = None) -> AgentSpec:
-    """Return the agent that acts by a saved policy: `{policy: PATH, digest: ...}`, frozen.
-
-    The digest pins the policy's content, so that results of different policies never mix though
-    the folder's name is the same.
-
-    Args:
-        path: the `--out` of `mixgym train`, or a policy folder inside it.
-        label: the arm's; by default the agent's name.
-
-    Raises:
-        CheckpointError: no policy there.
-    """
-    folder = Path(path)
-    try:
-        if (folder / COST).exists():
-            folder = folder / read_json(folder / COST)["policy"]
-        record = read_json(folder / "policy.json")
-        name, digest = str(record["agent"]), str(record["digest"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"no saved policy at {path} ({error}): give the --out of mixgym train"
-        ) from error
-    return AgentSpec(label or name, name, {"policy": str(path), "digest": digest})
+from mixgym.experiment.policy import policy_agent
 
 
 def evaluate_policy(

@@ -14,19 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixgym.agents import make_agent
-from mixgym.compare.runfolder import (
-    CONFIG,
-    MetricsWriter,
-    finished_result,
-    write_actions,
-    write_result,
-)
 from mixgym.errors import MixgymError
 from mixgym.experiment.configuration import configuration_differences, resolved_configuration
-from mixgym.experiment.environment import make_environment
+from mixgym.experiment.environment import corpus_hash, make_environment
 from mixgym.experiment.provenance import git_revision, library_versions
 from mixgym.experiment.request import RunRequest
 from mixgym.experiment.rollout import Player, rollout
+from mixgym.experiment.runfolder import (
+    CONFIG,
+    MetricsWriter,
+    RunResult,
+    finished_result,
+    read_result,
+    write_actions,
+    write_result,
+)
 from mixgym.files import write_json
 from mixgym.rewards.vector import penalty_vector, scalar_reward
 
@@ -37,7 +39,7 @@ _REPORTED = ("domain_loss", "objective_loss", "worst_domain", "worst_domain_loss
 
 def check_corpus(env: gym.Env[Any, Any], request: RunRequest) -> None:
     """Raise `MixgymError` unless the environment's corpus is the one the request names."""
-    found = env.unwrapped.corpus.hash  # type: ignore[attr-defined]
+    found = corpus_hash(env)
     if found != request.corpus_hash:
         raise MixgymError(
             f"corpus hash is {found}, but this run was made with {request.corpus_hash}: the text "
@@ -66,7 +68,7 @@ def execute_run(
     directory: Path,
     on_progress: Progress | None = None,
     timing_steps: int = TIMING_STEPS,
-) -> dict[str, Any]:
+) -> RunResult:
     """Run one episode into `directory` and return its result; a finished equal run is returned.
 
     `on_progress` is called after reset and after every decision with decision, decisions, step
@@ -84,10 +86,12 @@ def execute_run(
     try:
         check_corpus(env, request)
         check_configuration(env, request)
-        write_json(directory / CONFIG, {**request.to_json(), **_context(env, agent)})
-        return _episode(request, directory, env, agent, on_progress, timing_steps)
+        config = {**request.to_json(), **_context(env, agent)}
+        write_json(directory / CONFIG, config, digest=True)
+        _episode(request, directory, env, agent, on_progress, timing_steps)
     finally:
         env.close()
+    return read_result(directory)
 
 
 def _context(env: gym.Env[Any, Any], agent: Any) -> dict[str, Any]:
@@ -108,7 +112,7 @@ def _episode(
     agent: Any,
     on_progress: Progress | None,
     timing_steps: int,
-) -> dict[str, Any]:
+) -> None:
     inner: Any = env.unwrapped
     timed = Stopwatch(agent, env)
     started = time.perf_counter()
@@ -180,7 +184,6 @@ def _episode(
     if own := {key: value for key, value in report.items() if key not in _REPORTED}:
         result["report"] = own
     write_result(directory, result)
-    return result
 
 
 class Stopwatch:
@@ -231,7 +234,7 @@ def _add_terms(
     if np.ndim(reward):
         values = np.asarray(reward).tolist()
     elif info["diverged"]:
-        values = penalty_vector(weights.tolist(), -float(info["scalar_reward"])).tolist()
+        values = penalty_vector(weights.tolist(), -float(reward)).tolist()
     else:
         values = list(terms.values())
     for name, value in zip(terms, values, strict=True):

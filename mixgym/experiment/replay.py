@@ -9,21 +9,23 @@ from typing import Any
 
 import numpy as np
 
-from mixgym.compare.runfolder import (
-    CONFIG,
-    METRICS,
-    PER_DOMAIN,
-    RESULT,
-    Metrics,
-    read_actions,
-    read_metrics,
-)
 from mixgym.errors import MixgymError
 from mixgym.experiment.environment import Wanted, make_environment
 from mixgym.experiment.provenance import code_version
 from mixgym.experiment.request import RunRequest
 from mixgym.experiment.rollout import Replayed, Step, rollout
-from mixgym.files import read_json
+from mixgym.experiment.runfolder import (
+    CONFIG,
+    METRICS,
+    PER_DOMAIN,
+    RESULT,
+    Metrics,
+    RunResult,
+    read_actions,
+    read_config,
+    read_metrics,
+    read_result,
+)
 from mixgym.rewards.vector import scalar_reward
 
 
@@ -40,28 +42,26 @@ class Replay:
     note: str
 
 
-def replay_run(directory: Path) -> Replay:
+def replay_run(directory: str | Path) -> Replay:
     """Run `directory`'s actions again and compare mixtures, losses, rewards and the final result.
 
     Only reads the folder. Raises `MixgymError` if it is not a finished run, if a file is
     damaged, or if the corpus or the resolved configuration is no longer the one the run was made
     with.
     """
-    from mixgym.compare.runner import check_configuration, check_corpus
+    from mixgym.experiment.run import check_configuration, check_corpus
 
+    directory = Path(directory)
     for name in (CONFIG, RESULT):
         if not (directory / name).is_file():
             raise MixgymError(
                 f"{directory} has no {name}: give the folder of one finished run, "
                 "as in OUT/runs/LABEL/seed-0"
             )
-    try:
-        config, result = read_json(directory / CONFIG), read_json(directory / RESULT)
-        request = RunRequest.from_json(config)
-    except (ValueError, KeyError, TypeError) as error:
-        raise MixgymError(f"{directory}: damaged config or result ({error!r})") from error
-    actions = read_actions(directory)
-    metrics = read_metrics(directory / METRICS)
+    result = read_result(directory)
+    config = read_config(directory, result)
+    request = RunRequest.from_json(config)
+    actions, metrics = read_actions(directory, result), read_metrics(directory, result)
     if len(metrics.step) != len(actions) + 1:
         difference = f"{METRICS} has {len(metrics.step)} rows for {len(actions)} actions"
         return Replay(difference, math.nan, 0, "")
@@ -75,7 +75,9 @@ def replay_run(directory: Path) -> Replay:
         env.close()
 
 
-def _compare(env: Any, request: RunRequest, actions: Any, metrics: Metrics, result: Any) -> Replay:
+def _compare(
+    env: Any, request: RunRequest, actions: Any, metrics: Metrics, result: RunResult
+) -> Replay:
     now = code_version()
     note = "" if now == request.version else f"made by mixgym {request.version}, replayed by {now}"
     difference: str | None = None
