@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from mixgym.ledger import Ledger
     from mixgym.lm.base import Base
     from mixgym.lm.models import ModelSpec
+    from mixgym.lm.run import ModelRun
     from mixgym.lm.settings import Settings
-    from mixgym.lm.training import TrainingRun
     from mixgym.lm.weights import Weights
 
 RESET_OPTIONS = ("mixture", "checkpoint")
@@ -121,7 +121,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.maker = replace(
             self.maker, gradients=self.gradients, text_sequences=episode.text_sequences
         )
-        self.run: TrainingRun | None = None
+        self.run: ModelRun | None = None
         #: What the episode started from; None where the model and the run's seed alone give it.
         self.starting_weights: Weights | None = None
         self._closed = False
@@ -148,7 +148,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                     stacklevel=2,
                 )
 
-    def _set_weights(self, run: TrainingRun) -> bool:
+    def _set_weights(self, run: ModelRun) -> bool:
         """Give a new run its starting weights; return whether they are other than its own."""
         return False
 
@@ -215,7 +215,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             spec.max_episode_steps = self.task.decisions + 1
         self._spec = spec
 
-    def _active(self) -> TrainingRun:
+    def _active(self) -> ModelRun:
         if self._closed:
             raise MixgymError("this environment is closed: call reset() to start anew")
         if self.run is None:
@@ -268,7 +268,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.run, self._closed = run, False
         return self.episode.observation, self._info()
 
-    def _new_run(self, seed: int) -> TrainingRun:
+    def _new_run(self, seed: int) -> ModelRun:
         a = self.arguments
         return self.maker.make(seed, a.decisions * a.steps_per_decision)
 
@@ -291,7 +291,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward = episode.record(mixture, signals, self._measure(run, signals))
         return episode.observation, reward, episode.ended, False, self._info()
 
-    def _measure(self, run: TrainingRun, signals: Signals) -> Measurement:
+    def _measure(self, run: ModelRun, signals: Signals) -> Measurement:
         return self.episode.measure(run, signals)
 
     def _info(self) -> dict[str, Any]:

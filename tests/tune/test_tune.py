@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -18,7 +17,7 @@ pytest.importorskip("optuna")
 pytest.importorskip("stable_baselines3")
 
 import mixgym.tune.study as study_module
-from mixgym.commands.tune import register
+from mixgym.commands.main import app
 from mixgym.errors import DamagedFileError, MissingExtraError, MixgymError, UnknownNameError
 from mixgym.experiment.request import AgentSpec
 from mixgym.files import read_json
@@ -274,10 +273,8 @@ def test_bad_requests_are_refused(tuned, tmp_path, monkeypatch):
 
 def test_the_command(tmp_path, monkeypatch):
     pretend(monkeypatch)
-    app = typer.Typer()
-    register(app)
     out = tmp_path / "out"
-    command = ["sac", "--env", "NanoPretrain-v0", "--out", str(out)]
+    command = ["tune", "sac", "--env", "NanoPretrain-v0", "--out", str(out)]
     result = CliRunner().invoke(app, [*command, "--trials", "2"])
     assert result.exit_code == 0, result.output
     result = CliRunner().invoke(app, [*command, "--trials", "3", "--resume"])
