@@ -139,7 +139,8 @@ def read_policy(
         record = read_json(folder / RECORD, PolicyRecord, remedy=_REMEDY)
         if record["format"] != FORMAT:
             raise CheckpointError(
-                f"{folder / RECORD} has format {record['format']!r}, this version reads {FORMAT}"
+                f"{folder / RECORD} has format {record['format']!r}, this version reads {FORMAT}: "
+                "use the mixgym that wrote it, or restore it"
             )
         if record["agent"] != agent:
             own = record["agent"]
