@@ -52,9 +52,9 @@ def base(
 def _build(env: str, env_arg: list[str], rebuild: bool, cache: Path | None) -> None:
     import inspect
 
-    from mixgym.compare.validate import environment_class, environment_id
     from mixgym.corpus.progress import reporter
     from mixgym.envs.continual import ContinualEnv
+    from mixgym.experiment.environment import environment_class, environment_id
     from mixgym.experiment.request import parse_assignment
     from mixgym.lm.base import ensure_base
 

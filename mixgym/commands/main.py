@@ -136,7 +136,7 @@ def info(
 
     import gymnasium as gym
 
-    from mixgym.compare.validate import build_corpus, environment_class, environment_id
+    from mixgym.experiment.environment import build_corpus, environment_class, environment_id
 
     arguments = _assignments(env_arg)
     env_id = environment_id(env)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -83,31 +83,32 @@ def probe_run(
             other numbers.
         UnknownNameError: no such probe.
     """
-    from mixgym.compare.runner import check_configuration, check_corpus, make_environment
+    from mixgym.compare.runner import check_configuration, check_corpus
+    from mixgym.experiment.environment import Wanted, make_environment
+    from mixgym.experiment.rollout import Replayed, Step, rollout
     from mixgym.probes.measure import measure
 
     config = read_json(directory / CONFIG)
     request = RunRequest.from_json(config)
     actions, metrics = read_actions(directory), read_metrics(directory / METRICS)
-    wanted = config.get("agent_env_arguments")
-    env = make_environment(request, config.get("action_map"), wanted)
+    wanted = Wanted(config.get("action_map"), config.get("agent_env_arguments") or {})
+    env = make_environment(request.env, request.env_arguments, wanted)
     try:
         check_corpus(env, request)
         check_configuration(env, request)
     finally:
         env.close()
-    arguments = {**request.env_arguments, **_BARE}
-    bare = replace(request, env_arguments=arguments)
     # Of what the agent wanted only this decides what its actions mean.
-    meaning = {k: v for k, v in (wanted or {}).items() if k == "action_arguments"}
-    env = make_environment(bare, config.get("action_map"), meaning)
+    meaning = {k: v for k, v in wanted.env_arguments.items() if k == "action_arguments"}
+    env = make_environment(
+        request.env, {**request.env_arguments, **_BARE}, Wanted(wanted.action_map, meaning)
+    )
     try:
-        _, info = env.reset(seed=request.seed)
-        for decision, action in enumerate(actions):
-            _, _, _, _, info = env.step(action)
-            if on_decision is not None:
-                on_decision(decision + 1, len(actions), int(info["step"]))
-        losses = np.array([float(number(x) or "nan") for x in info["train_loss"]])
+        step = Step(0, None, {})
+        for step in rollout(env, Replayed(actions), request.seed, decisions=len(actions)):
+            if step.decision and on_decision is not None:
+                on_decision(step.decision, len(actions), int(step.info["step"]))
+        losses = np.array([float(number(x) or "nan") for x in step.info["train_loss"]])
         if not np.array_equal(losses, metrics.train_loss[-1], equal_nan=True):
             raise MixgymError(
                 f"{directory}: its actions train another model on this machine or version (last "

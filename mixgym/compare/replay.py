@@ -19,8 +19,10 @@ from mixgym.compare.runfolder import (
     read_metrics,
 )
 from mixgym.errors import MixgymError
+from mixgym.experiment.environment import Wanted, make_environment
 from mixgym.experiment.provenance import code_version
 from mixgym.experiment.request import RunRequest
+from mixgym.experiment.rollout import Replayed, Step, rollout
 from mixgym.files import read_json
 from mixgym.rewards.vector import scalar_reward
 
@@ -45,7 +47,7 @@ def replay_run(directory: Path) -> Replay:
     damaged, or if the corpus or the resolved configuration is no longer the one the run was made
     with.
     """
-    from mixgym.compare.runner import check_configuration, check_corpus, make_environment
+    from mixgym.compare.runner import check_configuration, check_corpus
 
     for name in (CONFIG, RESULT):
         if not (directory / name).is_file():
@@ -63,7 +65,8 @@ def replay_run(directory: Path) -> Replay:
     if len(metrics.step) != len(actions) + 1:
         difference = f"{METRICS} has {len(metrics.step)} rows for {len(actions)} actions"
         return Replay(difference, math.nan, 0, "")
-    env = make_environment(request, config.get("action_map"), config.get("agent_env_arguments"))
+    wanted = Wanted(config.get("action_map"), config.get("agent_env_arguments") or {})
+    env = make_environment(request.env, request.env_arguments, wanted)
     try:
         check_corpus(env, request)
         check_configuration(env, request)
@@ -75,23 +78,20 @@ def replay_run(directory: Path) -> Replay:
 def _compare(env: Any, request: RunRequest, actions: Any, metrics: Metrics, result: Any) -> Replay:
     now = code_version()
     note = "" if now == request.version else f"made by mixgym {request.version}, replayed by {now}"
-    info: dict[str, Any]
-    _, info = env.reset(seed=request.seed)
-    difference = _first_difference(metrics, 0, info, math.nan)
-    done, decision = False, 0
-    while difference is None and decision < len(actions):
-        if done:
-            difference = f"the episode ends after {decision} decisions, {len(actions)} are stored"
-            break
-        try:
-            _, reward, terminated, truncated, info = env.step(actions[decision])
-        except ValueError as error:
-            difference = f"decision {decision + 1}: the stored action is refused ({error})"
-            break
-        decision += 1
-        done = terminated or truncated
-        difference = _first_difference(metrics, decision, info, scalar_reward(reward, info))
-    if difference is None and not done:
+    difference: str | None = None
+    step = Step(0, None, {})
+    try:
+        for step in rollout(env, Replayed(actions), request.seed, decisions=len(actions)):
+            reward = math.nan if step.action is None else scalar_reward(step.reward, step.info)
+            difference = _first_difference(metrics, step.decision, step.info, reward)
+            if difference is not None:
+                break
+    except ValueError as error:
+        difference = f"decision {step.decision + 1}: the stored action is refused ({error})"
+    decision, info = step.decision, step.info
+    if difference is None and decision < len(actions):
+        difference = f"the episode ends after {decision} decisions, {len(actions)} are stored"
+    if difference is None and not step.done:
         difference = f"the episode goes on after the {len(actions)} stored actions"
     if difference is not None:
         return Replay(difference, math.nan, decision, note)

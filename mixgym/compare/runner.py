@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
 from mixgym.compare.runfolder import (
     CONFIG,
@@ -22,31 +21,18 @@ from mixgym.compare.runfolder import (
     write_actions,
     write_result,
 )
-from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
 from mixgym.experiment.configuration import configuration_differences, resolved_configuration
+from mixgym.experiment.environment import make_environment
 from mixgym.experiment.provenance import git_revision, library_versions
 from mixgym.experiment.request import RunRequest
+from mixgym.experiment.rollout import Player, rollout
 from mixgym.files import write_json
 from mixgym.rewards.vector import penalty_vector, scalar_reward
 
 Progress = Callable[[dict[str, Any]], None]
 TIMING_STEPS = 8
 _REPORTED = ("domain_loss", "objective_loss", "worst_domain", "worst_domain_loss")
-
-
-def make_environment(
-    request: RunRequest, action_map: str | None, wanted: Mapping[str, Any] | None = None
-) -> gym.Env[Any, Any]:
-    """Build a request's environment with the action map and the arguments its agent wants.
-
-    The request's own arguments come before `wanted` ones. The passive checker is left out: it
-    would be timed as the environment's own overhead.
-    """
-    arguments = with_wanted(request.env_arguments, wanted or {})
-    if action_map is not None:
-        arguments["action_map"] = action_map
-    return gym.make(request.env, disable_env_checker=True, **arguments)
 
 
 def check_corpus(env: gym.Env[Any, Any], request: RunRequest) -> None:
@@ -75,11 +61,6 @@ def check_configuration(env: gym.Env[Any, Any], request: RunRequest) -> None:
         )
 
 
-def as_action(action: Any) -> NDArray[np.float32]:
-    """An action as the float32 that is stored, so that a replay feeds the environment the same."""
-    return np.array(action, dtype=np.float32)
-
-
 def execute_run(
     request: RunRequest,
     directory: Path,
@@ -99,7 +80,7 @@ def execute_run(
         return stored
     directory.mkdir(parents=True, exist_ok=True)
     agent = make_agent(request.agent.agent, **request.agent.arguments)
-    env = make_environment(request, agent.action_map, agent.env_arguments)
+    env = make_environment(request.env, request.env_arguments, agent)
     try:
         check_corpus(env, request)
         check_configuration(env, request)
@@ -129,44 +110,33 @@ def _episode(
     timing_steps: int,
 ) -> dict[str, Any]:
     inner: Any = env.unwrapped
+    timed = Stopwatch(agent, env)
     started = time.perf_counter()
-    observation, info = env.reset(seed=request.seed)
-    agent.start(env, request.seed)
+    steps = rollout(env, timed, request.seed)
+    first = next(steps)
     task = inner.task
     setup_seconds = time.perf_counter() - started
     bare = [_bare_milliseconds(inner, timing_steps)]
 
     actions: list[NDArray[np.float32]] = []
-    mixtures = [np.array(info["mixture"])]
-    milliseconds: list[float] = []
-    act_seconds = episode_return = 0.0
+    mixtures = [np.array(first.info["mixture"])]
+    info, episode_return = first.info, 0.0
     term_returns: dict[str, float] = {}
     writer = MetricsWriter(directory, task.names)
     episode_started = time.perf_counter()
     try:
-        _record(writer, 0, inner, info, math.nan, 0.0)
-        _report_progress(on_progress, 0, task.decisions, info)
-        done = False
-        while not done:
-            before = time.perf_counter()
-            action = as_action(agent.act(observation, info))
-            decided = time.perf_counter()
-            apart, step = _seconds_apart(inner), info["step"]
-            observation, given, terminated, truncated, info = env.step(action)
-            reward = scalar_reward(given, info)
-            _add_terms(term_returns, given, info, inner.reward_weights)
-            done = terminated or truncated
-            stepped = time.perf_counter() - decided
-            act_seconds += decided - before
-            episode_return += reward
-            actions.append(action)
+        _record(writer, 0, inner, first.info, math.nan, 0.0)
+        _report_progress(on_progress, 0, task.decisions, first.info)
+        for step in steps:
+            assert step.action is not None
+            info, reward = step.info, scalar_reward(step.reward, step.info)
+            actions.append(step.action)
             mixtures.append(np.array(info["mixture"]))
-            if info["step"] > step:
-                own = stepped - (_seconds_apart(inner) - apart)
-                milliseconds.append(1000.0 * own / (info["step"] - step))
+            episode_return += reward
+            _add_terms(term_returns, step.reward, info, inner.reward_weights)
             wall = time.perf_counter() - episode_started
-            _record(writer, len(actions), inner, info, reward, wall)
-            _report_progress(on_progress, len(actions), task.decisions, info)
+            _record(writer, step.decision, inner, info, reward, wall)
+            _report_progress(on_progress, step.decision, task.decisions, info)
         writer.finish()
     except BaseException:
         writer.abandon()
@@ -176,7 +146,7 @@ def _episode(
     seconds = setup_seconds + time.perf_counter() - episode_started
     bare.append(_bare_milliseconds(inner, timing_steps))
 
-    per_step = float(np.median(milliseconds)) if milliseconds else math.nan
+    per_step = float(np.median(timed.milliseconds)) if timed.milliseconds else math.nan
     bare_per_step = float(np.mean(bare))
     result = {
         "env": request.env,
@@ -198,7 +168,7 @@ def _episode(
         "ledger": _accounts(inner),
         "parameters": inner.run.n_parameters,
         "seconds": seconds,
-        "agent_act_seconds": act_seconds,
+        "agent_act_seconds": timed.act_seconds,
         "ms_per_step": per_step,
         "bare_ms_per_step": bare_per_step,
         "overhead": per_step / bare_per_step,
@@ -213,6 +183,43 @@ def _episode(
     return result
 
 
+class Stopwatch:
+    """A player that acts as `agent` does and measures what acting and stepping took.
+
+    Attributes:
+        act_seconds: of all calls of `act`.
+        milliseconds: of an LM step, one a decision, without what rewards and evaluation took.
+    """
+
+    def __init__(self, agent: Player, env: gym.Env[Any, Any]) -> None:
+        self.act_seconds = 0.0
+        self.milliseconds: list[float] = []
+        self._agent = agent
+        self._inner: Any = env.unwrapped
+        self._step = 0
+
+    def start(self, env: gym.Env[Any, Any], seed: int) -> None:
+        """Start the agent."""
+        self._agent.start(env, seed)
+
+    def act(self, observation: NDArray[Any], info: dict[str, Any]) -> NDArray[np.float32]:
+        """Let the agent act."""
+        before = time.perf_counter()
+        action = self._agent.act(observation, info)
+        self._decided = time.perf_counter()
+        self.act_seconds += self._decided - before
+        self._apart, self._step = _seconds_apart(self._inner), info["step"]
+        return action
+
+    def observe(self, reward: Any, terminated: bool, truncated: bool, info: dict[str, Any]) -> None:
+        """Take the time of the step, then let the agent see it."""
+        stepped = time.perf_counter() - self._decided
+        if info["step"] > self._step:
+            own = stepped - (_seconds_apart(self._inner) - self._apart)
+            self.milliseconds.append(1000.0 * own / (info["step"] - self._step))
+        self._agent.observe(reward, terminated, truncated, info)
+
+
 def _add_terms(
     returns: dict[str, float], reward: Any, info: dict[str, Any], weights: NDArray[np.float64]
 ) -> None:
@@ -224,7 +231,7 @@ def _add_terms(
     if np.ndim(reward):
         values = np.asarray(reward).tolist()
     elif info["diverged"]:
-        values = penalty_vector(weights.tolist(), -info["reward"]).tolist()
+        values = penalty_vector(weights.tolist(), -float(info["scalar_reward"])).tolist()
     else:
         values = list(terms.values())
     for name, value in zip(terms, values, strict=True):

@@ -232,19 +232,10 @@ class ContinualEnv(PretrainEnv):
 
     def _starting_run(self) -> ModelRun:
         """A run of the weights that the episode started from, which the same ledger pays."""
-        from mixgym.lm.training import TrainingRun
-
         run = self._active()
         if self.starting_weights is None:
-            a = self.arguments
-            first = TrainingRun(
-                self.corpus,
-                a.model,
-                total_steps=1,
-                seed=self.run_seed,
-                settings=self.settings,
-                evaluation_seed=a.evaluation_seed,
-            )
+            plain = replace(self.maker, gradients=None, text_sequences=0)
+            first = plain.make(self.run_seed, 1)
         else:
             first = run.fork()
             self.starting_weights.load_into(first)

@@ -13,6 +13,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from mixgym.experiment.environment import without_render_mode
+
 # The agent decides on the action map; the corpus has a hash of its own in every result; measuring
 # gradients changes no result.
 _LEFT_OUT = ("render_mode", "action_map", "corpus_hash", "gradients")
@@ -24,16 +26,15 @@ def resolved_configuration(env: Any, given: Mapping[str, Any]) -> dict[str, Any]
 
     `given` are the arguments asked for, without those that an agent wanted for itself, which are
     not part of the configuration that arms share. `model` is the configuration behind a preset's
-    name. Environments that have no `arguments` or `settings` dataclass are left without.
+    name. An environment's `DEFAULTS` say what `given` comes to; one without them has its
+    `arguments` and `settings` dataclasses, if any, taken as they are.
     """
-    from mixgym.envs.pretrain import PretrainEnv
     from mixgym.lm.settings import PRESETS
 
     inner = env.unwrapped
     parts = {name: getattr(inner, name, None) for name in ("arguments", "settings")}
-    if isinstance(inner, PretrainEnv):
-        own = {k: v for k, v in given.items() if k != "render_mode"}
-        parts["arguments"] = arguments = inner.DEFAULTS.updated(own)
+    if (defaults := getattr(inner, "DEFAULTS", None)) is not None:
+        parts["arguments"] = arguments = defaults.updated(without_render_mode(given))
         parts["settings"] = arguments.training_settings()
     resolved: dict[str, Any] = {}
     for part, value in parts.items():

@@ -8,14 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 from filelock import FileLock, Timeout
 
-import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
-from mixgym.compare.validate import environment_id
-from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
+from mixgym.experiment.environment import environment_id, make_environment
 from mixgym.experiment.provenance import code_version, library_versions
 from mixgym.experiment.request import AgentSpec, check_plain
 from mixgym.files import read_json, write_json
@@ -88,10 +85,7 @@ def train_agent(
         raise MixgymError(f"episodes is {episodes}: give at least 1")
     check_folder(out, resume)
     agent = make_agent(request.agent.agent, **request.agent.arguments)
-    arguments = with_wanted(request.env_arguments, agent.env_arguments)
-    if agent.action_map is not None:
-        arguments["action_map"] = agent.action_map
-    env = Monitor(gym.make(request.env, disable_env_checker=True, **arguments))
+    env = Monitor(make_environment(request.env, request.env_arguments, agent))
     out.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / _LOCK, timeout=0):

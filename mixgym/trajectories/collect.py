@@ -10,10 +10,9 @@ from typing import Any
 import gymnasium as gym
 from filelock import FileLock, Timeout
 
-import mixgym  # noqa: F401  (registers the environments)
-from mixgym.compare.validate import build_corpus, environment_id
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.experiment.configuration import absolute_paths, resolved_configuration
+from mixgym.experiment.environment import build_corpus, environment_id, make_environment
 from mixgym.experiment.pool import Event, Failure, check_workers, run_pool
 from mixgym.experiment.provenance import code_version, git_revision, library_versions
 from mixgym.experiment.request import AgentSpec, parse_agent
@@ -94,7 +93,7 @@ def collect(
         environment_id(env), _pinned(spec), absolute_paths(env_arguments or {}), seed
     )
     build_corpus(asked.env, asked.env_arguments)
-    made = gym.make(asked.env, disable_env_checker=True, **asked.env_arguments)
+    made = make_environment(asked.env, asked.env_arguments)
     try:
         inner: Any = made.unwrapped
         if hasattr(inner, "corpus"):

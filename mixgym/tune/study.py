@@ -15,9 +15,8 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-import mixgym  # noqa: F401  (registers the environments)
-from mixgym.compare.validate import environment_id
 from mixgym.errors import MixgymError, missing_extra
+from mixgym.experiment.environment import environment_id
 from mixgym.experiment.provenance import code_version, library_versions
 from mixgym.experiment.request import AgentSpec, check_plain
 from mixgym.files import read_json, write_json, write_text

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-
 from mixgym.agents import make_agent
-from mixgym.envs.arguments import with_wanted
+from mixgym.experiment.environment import make_environment
 from mixgym.experiment.request import AgentSpec
+from mixgym.experiment.rollout import play
 from mixgym.files import read_json, write_json
 from mixgym.train.trainer import COST, TrainingRequest, train_agent
 
@@ -114,19 +113,10 @@ def judge(agent: AgentSpec, env: str, env_arguments: Mapping[str, Any], seed: in
     Test data is not read.
     """
     made = make_agent(agent.agent, **agent.arguments)
-    arguments = with_wanted(env_arguments, made.env_arguments)
-    if made.action_map is not None:
-        arguments["action_map"] = made.action_map
-    environment = gym.make(env, disable_env_checker=True, **arguments)
+    environment = make_environment(env, env_arguments, made)
     try:
         inner: Any = environment.unwrapped
-        observation, info = environment.reset(seed=seed)
-        made.start(environment, seed)
-        done = False
-        while not done:
-            action = made.act(observation, info)
-            observation, _, terminated, truncated, info = environment.step(action)
-            done = terminated or truncated
+        info = play(environment, made, seed).info
         objective = math.inf
         if not info["diverged"]:
             objective = float(inner.report("validation")["objective_loss"])

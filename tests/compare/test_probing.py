@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_study import RUN, request_of
+from small_study import RUN
 from test_cli import run, words
 
 from mixgym.commands.main import main
@@ -21,10 +21,10 @@ from mixgym.compare.probing import (
     probe_run,
     probed,
 )
-from mixgym.compare.runner import make_environment
 from mixgym.compare.study import read_study
 from mixgym.compare.summary import read_rows
 from mixgym.errors import MixgymError
+from mixgym.experiment.environment import Wanted, make_environment
 from mixgym.probes.measure import measure
 
 ASKED = ProbeRequest(("sciq", "gsm8k"), 4)
@@ -43,8 +43,8 @@ def test_the_model_probed_is_the_runs_own(study_copy: Path) -> None:
     found = probe_run(study_copy / RUN, ASKED, lambda *x: told.append(x))
     assert told == [(1, 2, 2), (2, 2, 4)]
     config = json.loads((study_copy / RUN / "config.json").read_text())
-    wanted = config["agent_env_arguments"]
-    env = make_environment(request_of(study_copy / RUN), config["action_map"], wanted)
+    wanted = Wanted(config["action_map"], config["agent_env_arguments"])
+    env = make_environment(config["env"], config["env_arguments"], wanted)
     env.reset(seed=0)
     for action in np.load(study_copy / RUN / "actions.npy"):
         env.step(action)

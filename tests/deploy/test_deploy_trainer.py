@@ -14,6 +14,7 @@ import mixgym  # noqa: F401
 from mixgym.agents import Agent
 from mixgym.corpus import Corpus
 from mixgym.deploy import MixtureCallback, MixtureController
+from mixgym.deploy.requirements import check_processes
 from mixgym.deploy.run import TrainerRun
 from mixgym.errors import MixgymError, UnknownNameError
 from mixgym.lm.stream import MixtureStream
@@ -211,7 +212,7 @@ def test_observation_is_the_environments(
     names = np.array(inner.layout.names)
     still = ~np.char.startswith(names, "update_norm")
     np.testing.assert_allclose(observed[still], expected[still], atol=2e-5)
-    assert controller._info["reward"] == pytest.approx(reward, abs=1e-5)
+    assert controller._info["scalar_reward"] == pytest.approx(reward, abs=1e-5)
     assert controller.ledger.accounts["reward"].tokens == inner.ledger.accounts["reward"].tokens
 
 
@@ -289,6 +290,15 @@ def test_settings_that_would_spoil_a_decision_are_refused(
 ) -> None:
     with pytest.raises(MixgymError, match=message):
         control().trainer_arguments(arguments(**given))
+
+
+def test_fewer_processes_than_were_asked_for_are_noticed(arguments: Arguments) -> None:
+    args = arguments()
+    check_processes(args, {"WORLD_SIZE": "1", "MASTER_ADDR": "here"})
+    with pytest.raises(MixgymError, match="WORLD_SIZE=2 processes.*torchrun"):
+        check_processes(args, {"WORLD_SIZE": "2"})
+    with pytest.warns(UserWarning, match="torchrun --nproc-per-node"):
+        check_processes(args, {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"})
 
 
 def test_a_trainer_put_together_by_hand_is_checked(

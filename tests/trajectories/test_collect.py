@@ -283,6 +283,9 @@ def test_rounding_outside_the_box_is_logged_inside(tmp_path: Path) -> None:
         def act(self, observation: Any, info: Any) -> Any:
             return np.array([self.value, -self.value, 0.0], np.float32)
 
+        def observe(self, *seen: Any) -> None:
+            pass
+
     env = gym.make(ENV, disable_env_checker=True, **{**TINY, "decisions": 1})
     member = parse_agent("natural")
     beyond = float(np.nextafter(np.float32(1), np.float32(2)))

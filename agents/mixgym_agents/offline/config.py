@@ -7,24 +7,19 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from mixgym.trajectories.transitions import REWARD_SCALINGS
-from mixgym_agents.acodm.config import Config as NetworkConfig
-from mixgym_agents.learning.hyperparameters import Hyperparameters, Ranges
+from mixgym_agents.learning.hyperparameters import NetworkConfig, Ranges
 
 ALGORITHMS: tuple[str, ...] = ("cql", "bc", "iql", "td3-bc")
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "network": ("tokens", "mlp"),
-    "interaction": ("attention", "deepsets"),
+    **NetworkConfig.CHOICES,
     "reward_scaling": REWARD_SCALINGS,
 }
 
 # name -> least, most, whole number
 _RANGES: dict[str, tuple[float, float, bool]] = {
-    "width": (1, 65536, True),
-    "depth": (1, 64, True),
-    "blocks": (0, 64, True),
-    "heads": (1, 256, True),
+    **NetworkConfig.RANGES,
     "window": (1, 1000, True),
     "share": (1e-6, 1, False),
     "warm_start": (0, 100_000_000, True),
@@ -50,20 +45,14 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfflineConfig(Hyperparameters):
-    """Hyperparameters; every algorithm reads those that it has.
+class OfflineConfig(NetworkConfig):
+    """Hyperparameters, those of the networks too; every algorithm reads those that it has.
 
     The Data Mixing Agent's own (CQL's alpha, gamma, learning rates, batch size, network width,
     reward scale) were not found in the sources we could reach. What is d3rlpy's default or ours is
     said in docs/agents/cql.md.
 
     Attributes:
-        network: `"tokens"`, one token a domain with shared weights, for any number and order of
-            domains; or `"mlp"`, for one set of domains.
-        width: units of a hidden layer.
-        depth: hidden layers of an `mlp`.
-        blocks, interaction, heads: of `tokens`: layers in which domains exchange information,
-            `"attention"` or `"deepsets"`, attention heads (must divide `width`).
         window: past observations the policy sees, the present one included.
         share: share of the episodes, best returns first, that are good enough to be cloned:
             the first stage's, and all that `bc` learns from.
@@ -91,12 +80,7 @@ class OfflineConfig(Hyperparameters):
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = _CHOICES
     RANGES: ClassVar[Ranges] = _RANGES
 
-    network: Literal["tokens", "mlp"] = "tokens"
-    width: int = 64
-    depth: int = 2
-    blocks: int = 1
-    interaction: Literal["attention", "deepsets"] = "attention"
-    heads: int = 4
+    network: Literal["mlp", "tokens"] = "tokens"
     window: int = 4
     share: float = 0.2
     warm_start: int = 500
@@ -119,15 +103,3 @@ class OfflineConfig(Hyperparameters):
     expectile: float = 0.7
     advantage_temperature: float = 3.0
     bc_alpha: float = 2.5
-
-    @property
-    def blocks_config(self) -> NetworkConfig:
-        """What `mixgym_agents.learning.networks` builds the encoders from."""
-        return NetworkConfig(
-            network=self.network,
-            width=self.width,
-            depth=self.depth,
-            blocks=self.blocks,
-            interaction=self.interaction,
-            heads=self.heads,
-        )

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-from mixgym_agents.learning.hyperparameters import Hyperparameters, Ranges, packaged
+from mixgym_agents.learning.hyperparameters import NetworkConfig, Ranges
 
 # name -> least, most, whole number
 _RANGES: dict[str, tuple[float, float, bool]] = {
-    "width": (1, 65536, True),
-    "depth": (1, 64, True),
-    "blocks": (0, 64, True),
-    "heads": (1, 256, True),
+    **NetworkConfig.RANGES,
     "output_gain": (0, 100, False),
     "log_std_init": (-20, 2, False),
     "gamma": (0, 1, False),
@@ -37,25 +34,19 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
 }
 
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "network": ("mlp", "tokens"),
-    "interaction": ("attention", "deepsets"),
+    **NetworkConfig.CHOICES,
     "normalise": ("running", "none"),
     "normalise_rewards": ("rewards", "returns", "none"),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Hyperparameters):
-    """Hyperparameters that all three agents share.
+class Config(NetworkConfig):
+    """Hyperparameters that all three agents share: those of the networks, and
+
+    An `mlp` is stable-baselines3's own `MlpPolicy`.
 
     Attributes:
-        network: `"mlp"`, stable-baselines3's own `MlpPolicy`, for one set of domains, or
-            `"tokens"`, one token a domain with shared weights, for any number and order of them.
-        width: units of a hidden layer.
-        depth: hidden layers of an `mlp`.
-        blocks: layers in which domain tokens exchange information.
-        interaction: `"attention"` or `"deepsets"`, how they do.
-        heads: attention heads; must divide `width`.
         log_std_init: logarithm of the deviation that actions are first drawn with, in units of
             the box [-1, 1]; the softmax map multiplies it by its scale (5).
         normalise: `"running"` (mean and deviation of each feature seen so far, one for all
@@ -69,25 +60,13 @@ class Config(Hyperparameters):
 
     CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = _CHOICES
     RANGES: ClassVar[Ranges] = _RANGES
-    FILE: ClassVar[str]
 
-    network: Literal["mlp", "tokens"] = "mlp"
-    width: int = 64
-    depth: int = 2
-    blocks: int = 1
-    interaction: Literal["attention", "deepsets"] = "attention"
-    heads: int = 4
     log_std_init: float = -2.0
     normalise: Literal["running", "none"] = "running"
     normalise_rewards: Literal["rewards", "returns", "none"] = "rewards"
     gamma: float = 1.0
     learning_rate: float = 1e-3
     batch_size: int = 64
-
-    @classmethod
-    def packaged(cls, env_id: str | None) -> Self:
-        """Return the packaged hyperparameters of an environment (`mixgym_agents/hyperparams`)."""
-        return cls().updated(packaged(cls.FILE, env_id))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +88,7 @@ class SacConfig(Config):
         warmup_noise: deviation of the noise on log weights in warm-up.
     """
 
-    FILE: ClassVar[str] = "sac.yml"
+    FILE: ClassVar[str | None] = "sac.yml"
 
     output_gain: float = 0.1
     tau: float = 0.02
@@ -136,7 +115,7 @@ class TqcConfig(SacConfig):
         top_quantiles_to_drop_per_net: largest atoms a critic that targets leave out.
     """
 
-    FILE: ClassVar[str] = "tqc.yml"
+    FILE: ClassVar[str | None] = "tqc.yml"
 
     n_critics: int = 2
     n_quantiles: int = 25
@@ -166,7 +145,7 @@ class PpoConfig(Config):
         max_grad_norm: gradients are clipped to this norm.
     """
 
-    FILE: ClassVar[str] = "ppo.yml"
+    FILE: ClassVar[str | None] = "ppo.yml"
 
     batch_size: int = 10
     n_steps: int = 10
