@@ -62,8 +62,8 @@ def check_processes(args: TrainingArguments, environment: Mapping[str, str] = os
     asked = environment.get("WORLD_SIZE", "1")
     if asked.isdecimal() and int(asked) > 1 and args.world_size == 1:
         raise MixgymError(
-            f"WORLD_SIZE={asked} processes were asked for, and the Trainer knows of one: start them "
-            "with torchrun --nproc-per-node, or unset WORLD_SIZE"
+            f"WORLD_SIZE={asked} processes were asked for, and the Trainer knows of one: start "
+            "them with torchrun --nproc-per-node, or unset WORLD_SIZE"
         )
     # `accelerate launch --cpu --num_processes N` starts one process, with a master to talk to.
     launched = "ACCELERATE_USE_CPU" in environment and "MASTER_ADDR" in environment

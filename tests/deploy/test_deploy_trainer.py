@@ -295,7 +295,7 @@ def test_settings_that_would_spoil_a_decision_are_refused(
 def test_fewer_processes_than_were_asked_for_are_noticed(arguments: Arguments) -> None:
     args = arguments()
     check_processes(args, {"WORLD_SIZE": "1", "MASTER_ADDR": "here"})
-    with pytest.raises(MixgymError, match="WORLD_SIZE=2 processes.*torchrun"):
+    with pytest.raises(MixgymError, match=r"WORLD_SIZE=2 processes.*torchrun"):
         check_processes(args, {"WORLD_SIZE": "2"})
     with pytest.warns(UserWarning, match="torchrun --nproc-per-node"):
         check_processes(args, {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"})
