@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from mixgym.agents import make_agent
@@ -16,6 +16,7 @@ from mixgym.experiment.environment import (
     environment_arguments,
     environment_id,
     make_environment,
+    mixing_environment,
     prepare_environment,
 )
 from mixgym.experiment.provenance import code_version
@@ -64,15 +65,21 @@ def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
         wanted = Wanted(wish[0], json.loads(wish[1]))
         what = f"{comparison.env} with {environment_arguments(comparison.env_arguments, wanted)}"
         with _naming(what):
-            env = make_environment(comparison.env, comparison.env_arguments, wanted)
+            try:
+                env = make_environment(comparison.env, comparison.env_arguments, wanted)
+            except TypeError:
+                # One of another kind does not know what the agent wants of it: say that first.
+                with closing(make_environment(comparison.env)) as plain:
+                    mixing_environment(plain)
+                raise
         try:
-            corpus = env.unwrapped.corpus  # type: ignore[attr-defined]
-            if corpus.hash not in verified:
-                corpus.verify()
-                verified.add(corpus.hash)
+            inner = mixing_environment(env)
+            if inner.corpus_hash not in verified:
+                inner.verify()
+                verified.add(inner.corpus_hash)
             comparison = replace(
                 comparison,
-                corpus_hash=corpus.hash,
+                corpus_hash=inner.corpus_hash,
                 resolved=resolved_configuration(env, comparison.env_arguments),
             )
             with _naming(what):

@@ -13,6 +13,7 @@ from gymnasium.envs.registration import load_env_creator
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.envs.arguments import with_wanted
+from mixgym.envs.protocol import Preparable
 from mixgym.errors import MixgymError, unknown_name
 
 
@@ -96,10 +97,31 @@ def make_environment(
     )
 
 
+def mixing_environment(env: gym.Env[Any, Any]) -> Any:
+    """Return the `mixgym.envs.protocol.MixingEnv` under the wrappers of `env`.
+
+    Raises:
+        MixgymError: there is none.
+    """
+    inner: Any = env.unwrapped
+    if not hasattr(inner, "task") or not hasattr(inner, "action_map"):
+        name = env.spec.id if env.spec is not None else inner
+        raise MixgymError(
+            f"{name} is no environment of data mixtures (it has no task or action map): mixgym "
+            "list shows those there are"
+        )
+    return inner
+
+
+def corpus_hash(env: gym.Env[Any, Any]) -> str:
+    """Content hash of the text behind an environment; "" without."""
+    return str(getattr(env.unwrapped, "corpus_hash", ""))
+
+
 def build_corpus(env_id: str, arguments: Mapping[str, Any]) -> None:
     """Check an environment's arguments and build its corpus, showing progress if it is missing.
 
-    Environments with `DEFAULTS` know their arguments; of others only the signature is checked.
+    A `Preparable` environment knows its arguments; of others only the signature is checked.
 
     Raises:
         UnknownNameError: an argument that the environment does not take.
@@ -108,12 +130,16 @@ def build_corpus(env_id: str, arguments: Mapping[str, Any]) -> None:
     from mixgym.corpus import load_corpus
 
     creator = environment_class(env_id)
-    defaults = getattr(creator, "DEFAULTS", None)
-    if defaults is not None:
-        a = defaults.updated(without_render_mode(arguments))
-        load_corpus(
-            a.corpus_name, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit, progress=True
-        )
+    if isinstance(creator, Preparable):
+        a = creator.resolve(arguments)
+        if hasattr(a, "corpus_name"):
+            load_corpus(
+                a.corpus_name,
+                tokenizer=a.tokenizer,
+                domains=a.domains,
+                limit=a.limit,
+                progress=True,
+            )
         return
     parameters = inspect.signature(creator).parameters
     if not any(x.kind is inspect.Parameter.VAR_KEYWORD for x in parameters.values()):
@@ -130,11 +156,6 @@ def prepare_environment(env_id: str, arguments: Mapping[str, Any]) -> None:
         MixgymError: a base checkpoint or the items of a probe cannot be had.
     """
     build_corpus(env_id, arguments)
-    prepare = getattr(environment_class(env_id), "prepare", None)
-    if prepare is not None:
-        prepare(arguments)
-
-
-def without_render_mode(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `gym.make` without Gymnasium's own."""
-    return {key: value for key, value in arguments.items() if key != "render_mode"}
+    creator = environment_class(env_id)
+    if isinstance(creator, Preparable):
+        creator.prepare(arguments)

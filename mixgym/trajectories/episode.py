@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 
 from mixgym.agents import make_agent
 from mixgym.errors import MixgymError
-from mixgym.experiment.environment import Wanted, make_environment
+from mixgym.experiment.environment import (
+    Wanted,
+    corpus_hash,
+    make_environment,
+    mixing_environment,
+)
 from mixgym.experiment.request import AgentSpec
 from mixgym.experiment.rollout import rollout
 from mixgym.simplex import Simplex
@@ -65,11 +70,6 @@ def build(request: CollectionRequest, member: AgentSpec) -> tuple[gym.Env[Any, A
     return make_environment(request.env, request.env_arguments, wanted), player
 
 
-def corpus_hash(env: gym.Env[Any, Any]) -> str:
-    """Content hash of an environment's corpus; "" for one that has none."""
-    return str(getattr(getattr(env.unwrapped, "corpus", None), "hash", ""))
-
-
 def run_episode(
     env: gym.Env[Any, Any],
     player: Any,
@@ -91,9 +91,7 @@ def run_episode(
     Raises:
         MixgymError: the environment is not a mixing environment with a box of actions.
     """
-    inner: Any = env.unwrapped
-    if not hasattr(inner, "task") or not hasattr(inner, "action_map"):
-        raise MixgymError(f"{inner} is not a mixgym environment: it has no task or action map")
+    inner = mixing_environment(env)
     if isinstance(env.action_space, Simplex):
         raise MixgymError(
             f"{inner} takes mixtures, but logged actions are points of a box: make it with another "

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_study import RUN
-from test_cli import run, words
+from small_study import RUN, resign
 
 from mixgym.commands.main import main
 from mixgym.compare.probing import (
@@ -58,6 +57,7 @@ def test_the_model_probed_is_the_runs_own(study_copy: Path) -> None:
 def test_a_model_that_is_not_the_runs_is_refused(study_copy: Path) -> None:
     actions = np.load(study_copy / RUN / "actions.npy")
     np.save(study_copy / RUN / "actions.npy", actions[::-1])
+    resign(study_copy / RUN)
     with pytest.raises(MixgymError, match="train another model"):
         probe_run(study_copy / RUN, ASKED)
     assert not (study_copy / RUN / "probes.json").exists()
@@ -102,9 +102,3 @@ def test_bad_requests_say_what_to_do(
     (study_copy / "runs").rename(study_copy / "elsewhere")
     with pytest.raises(MixgymError, match="no run folders"):
         finished_runs(study, study_copy)
-
-
-def test_help() -> None:
-    shown = run("probe", "--help")
-    expected = (Path(__file__).parent / "help" / "probe.txt").read_text()
-    assert shown.returncode == 0 and words(shown.stdout) == words(expected)
