@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CLIENTS := .venv-clients
 export OMP_NUM_THREADS := 1
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test test-slow lint format docs bench results presets clean
+.PHONY: help setup demo test test-slow test-clients wheel-test lint format docs bench results presets clean
 
 help:  ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -36,6 +37,21 @@ test: $(STAMP)  ## Run the tests
 test-slow: $(STAMP)  ## Run what takes longer than a unit test should
 	$(BIN)/python -m pytest -q -m slow
 
+# RLlib pins a Gymnasium of its own, so that its environment is another.
+$(CLIENTS)/.installed: pyproject.toml constraints.txt constraints-clients.txt
+	$(PYTHON) -m venv $(CLIENTS)
+	grep -v '^gymnasium==' constraints.txt > $(CLIENTS)/constraints.txt
+	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c $(CLIENTS)/constraints.txt -c constraints-clients.txt -e '.[clients]' pytest
+	touch $@
+
+test-clients: $(CLIENTS)/.installed  ## TorchRL, skrl, RLlib and rl_zoo3 over our environments
+	$(CLIENTS)/bin/mixgym data build nano8
+	$(CLIENTS)/bin/python -m pytest -q -m clients tests/clients
+
+wheel-test:  ## Build the wheel, install it outside the clone beside openai-agents, and use it there
+	.ci/wheel-test
+
 lint: $(STAMP)  ## ruff and pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,5 +76,5 @@ results: $(STAMP)  ## Recompute benchmarks/results/foundation and micro-target (
 presets: $(STAMP)  ## Recompute benchmarks/results/presets
 	$(BIN)/python benchmarks/presets.py --corpus core19 --seconds 25 --workers 2
 
-clean:  ## Remove the virtual environment and the runs
-	rm -rf $(VENV) runs
+clean:  ## Remove the virtual environments and the runs
+	rm -rf $(VENV) $(CLIENTS) runs

@@ -24,8 +24,8 @@ from matplotlib.image import imsave
 from mixgym.compare.figures import difference_rows, final_losses
 from mixgym.compare.probing import TABLE, ProbeRow
 from mixgym.compare.reported import OVERALL, REPORTED, ReportedRow
-from mixgym.compare.runfolder import METRICS, read_metrics
 from mixgym.compare.summary import SUMMARY, SummaryRow, read_rows
+from mixgym.experiment.runfolder import read_metrics
 from mixgym.plotting.episode import episode_frame
 from mixgym.plotting.forest import ForestRow, forest_figure
 from mixgym.plotting.history import EpisodeHistory
@@ -118,9 +118,7 @@ def mixtures(
     out: Path, comparison: str, arms: list[str], seed: int
 ) -> tuple[list[tuple[str, np.ndarray, np.ndarray]], tuple[str, ...]]:
     """Return each arm's (label, steps, mixtures) in the run of `seed`, and the domains' names."""
-    runs = {
-        arm: read_metrics(out / f"runs/{comparison}/{arm}/seed-{seed}/{METRICS}") for arm in arms
-    }
+    runs = {arm: read_metrics(out / f"runs/{comparison}/{arm}/seed-{seed}") for arm in arms}
     drawn = [(arm, run.step, run.mixture) for arm, run in runs.items()]
     return drawn, next(iter(runs.values())).names
 

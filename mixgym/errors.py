@@ -14,6 +14,10 @@ class UnknownNameError(MixgymError, ValueError):
     """A name (corpus, domain, agent, model, argument, ...) that nothing is registered under."""
 
 
+class UnknownArgumentError(UnknownNameError, TypeError):
+    """A keyword that is no argument. A `TypeError` too, since callers try keywords out by it."""
+
+
 class CorpusError(MixgymError):
     """A corpus could not be built, found or trusted."""
 
@@ -58,6 +62,16 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> UnknownNameEr
     close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return UnknownNameError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(names) or 'none'}")
+
+
+def unknown_argument(what: str, name: str, known: Iterable[str]) -> UnknownArgumentError:
+    """Build the error for a keyword that `what` does not take, in Python's own words.
+
+    >>> print(unknown_argument("f()", "decision", ["decisions"]))
+    f() got an unexpected keyword argument 'decision': did you mean 'decisions'? Known: decisions
+    """
+    hint = str(unknown_name("argument", name, known)).partition(": ")[2]
+    return UnknownArgumentError(f"{what} got an unexpected keyword argument {name!r}: {hint}")
 
 
 def missing_extra(library: str, extra: str, purpose: str) -> MissingExtraError:

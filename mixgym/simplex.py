@@ -24,7 +24,7 @@ Action = NDArray[np.float32]
 
 #: How far the weights of a mixture may be from summing to one (float32 rounding, K up to ~100).
 SUM_TOLERANCE = 1e-5
-#: How far an action may leave its box through rounding; it is then clipped.
+#: How far below zero rounding may take a weight of an action that is a mixture.
 BOX_TOLERANCE = 1e-6
 #: Stands for a zero weight where a logarithm is taken.
 TINY = 1e-12
@@ -195,12 +195,13 @@ class ActionMap(ABC):
         """Map `action` to a (K,) float64 mixture that sums to one within 1e-12.
 
         Args:
-            action: a point of `space`; entries up to `BOX_TOLERANCE` outside are clipped.
+            action: a point of `space`; entries outside a box are clipped into it, as Gymnasium's
+                own environments do. (A mixture is no box: `SimplexMap` refuses what is none.)
             current: the (K,) mixture applied before.
             rng: the environment's noise stream.
 
         Raises:
-            ValueError: wrong shape, NaN, or an entry outside the box.
+            ValueError: wrong shape, or an entry that is not finite.
         """
 
     @abstractmethod
@@ -383,12 +384,12 @@ def _floats(values: ArrayLike, shape: tuple[int, ...], what: str) -> NDArray[np.
 
 
 def _boxed(action: ArrayLike, size: int) -> NDArray[np.float64]:
-    """Return an action of Box(-1, 1, (size,)) as float64, with rounding outside it clipped."""
+    """Return an action as float64, clipped into Box(-1, 1, (size,))."""
     values = _floats(action, (size,), "the action")
-    for index in np.flatnonzero(~(np.abs(values) <= 1.0 + BOX_TOLERANCE)):
+    for index in np.flatnonzero(~np.isfinite(values)):
         raise ValueError(
-            f"action[{index}] is {values[index]}: entries must be numbers in [-1, 1]; clip or "
-            "rescale the action (gymnasium.wrappers.ClipAction, RescaleAction)"
+            f"action[{index}] is {values[index]}: entries must be finite numbers, meant for "
+            "[-1, 1]; a policy whose output is not finite has diverged"
         )
     return np.clip(values, -1.0, 1.0)
 

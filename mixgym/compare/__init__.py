@@ -11,9 +11,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mixgym.compare.evaluate import evaluate_policy
     from mixgym.compare.plan import Comparison, Study, read_suite
-    from mixgym.compare.replay import Replay, replay_run
     from mixgym.compare.study import StudyResult, compare, redraw, run_study
+    from mixgym.experiment.replay import Replay, replay_run
     from mixgym.experiment.request import AgentSpec, RunRequest
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Study",
     "StudyResult",
     "compare",
+    "evaluate_policy",
     "read_suite",
     "redraw",
     "replay_run",
@@ -33,13 +35,14 @@ __all__ = [
 _HOMES = {
     "AgentSpec": "mixgym.experiment.request",
     "RunRequest": "mixgym.experiment.request",
-    "Replay": "mixgym.compare.replay",
-    "replay_run": "mixgym.compare.replay",
+    "Replay": "mixgym.experiment.replay",
+    "replay_run": "mixgym.experiment.replay",
     "Comparison": "mixgym.compare.plan",
     "Study": "mixgym.compare.plan",
     "read_suite": "mixgym.compare.plan",
     "StudyResult": "mixgym.compare.study",
     "compare": "mixgym.compare.study",
+    "evaluate_policy": "mixgym.compare.evaluate",
     "redraw": "mixgym.compare.study",
     "run_study": "mixgym.compare.study",
 }

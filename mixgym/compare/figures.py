@@ -10,9 +10,9 @@ import numpy as np
 
 from mixgym.compare.plan import Comparison, Study
 from mixgym.compare.reported import BALANCE, OVERALL, ReportedRow
-from mixgym.compare.runfolder import METRICS, RESULT, Metrics, read_metrics
 from mixgym.compare.statistics import mean_interval, paired_differences
 from mixgym.compare.summary import CurveRow, SummaryRow
+from mixgym.experiment.runfolder import Metrics, is_finished, read_metrics, read_result
 from mixgym.plotting.balance import BalancePoint, balance_figure
 from mixgym.plotting.curves import Curve, curves_figure
 from mixgym.plotting.forest import ForestRow, forest_figure
@@ -162,8 +162,10 @@ def _run_figures(
     for label in comparison.labels:
         for seed in comparison.seeds:
             directory = out / study.run_directory(comparison, label, seed)
-            if (directory / RESULT).exists():
-                metrics.setdefault(label, {})[seed] = read_metrics(directory / METRICS)
+            if is_finished(directory):
+                metrics.setdefault(label, {})[seed] = read_metrics(
+                    directory, read_result(directory)
+                )
     if not metrics:
         return []
     names = next(iter(next(iter(metrics.values())).values())).names

@@ -6,6 +6,7 @@ Every reward is maximised.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.runfolder import finished_result
 from mixgym.errors import MixgymError, missing_extra, unknown_name
+from mixgym.experiment.runfolder import RunResult, finished_result
 from mixgym.files import atomic_path
 
 
@@ -221,14 +222,14 @@ def _not_measured(lacking: Mapping[str, tuple[str, ...]], terms: Iterable[str]) 
     return "; ".join(f"{term} was not measured for {', '.join(lacking[term])}" for term in terms)
 
 
-def _term_returns(result: dict[str, Any], comparison: Comparison) -> dict[str, float]:
+def _term_returns(result: RunResult, comparison: Comparison) -> dict[str, float]:
     found = result.get("term_returns")
     if found is None:
         raise MixgymError(
             f"the runs of {comparison.name} do not say what each reward term returned: they are of "
             "an older mixgym or another environment; run the comparison again"
         )
-    return found
+    return {term: math.nan if value is None else value for term, value in found.items()}
 
 
 def write_table(path: Path, found: ParetoSet) -> None:

@@ -6,7 +6,6 @@ after this module treats them alike.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,12 +13,14 @@ from typing import Any
 
 import yaml
 
-from mixgym.errors import MixgymError, unknown_name
+from mixgym.errors import MixgymError, UnknownNameError, unknown_name
 from mixgym.experiment.configuration import configuration_differences
-from mixgym.experiment.request import AgentSpec, RunRequest, check_plain
+from mixgym.experiment.request import AgentSpec, RunRequest, check_name, check_plain
 from mixgym.experiment.yamltext import load_yaml
+from mixgym.files import DIGEST
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+#: Most seeds of a comparison; a run each and arm.
+MAX_SEEDS = 10_000
 _COMPARISON_KEYS = (
     "name",
     "env",
@@ -74,8 +75,7 @@ class Comparison:
             raise unknown_name("reference", reference, labels)
         object.__setattr__(self, "reference", reference)
         object.__setattr__(self, "name", self.name or self.env.rpartition("/")[2])
-        if not _NAME.fullmatch(self.name):
-            raise MixgymError(f"comparison name {self.name!r} cannot name a folder; rename it")
+        check_name(self.name, "comparison name")
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -104,11 +104,16 @@ class Comparison:
         for key in ("env", "agents", "seeds"):
             if key not in value:
                 raise MixgymError(f"a comparison lacks the key {key}: {dict(value)!r}")
+        arguments = value.get("arguments") or value.get("env_arguments") or {}
+        if not isinstance(arguments, Mapping):
+            raise MixgymError(f"arguments of {value['env']} are {arguments!r}, not a mapping")
+        if not isinstance(value["agents"], list | tuple):
+            raise MixgymError(f"agents of {value['env']} are {value['agents']!r}: give a list")
         return cls(
             env=str(value["env"]),
             agents=tuple(AgentSpec.from_json(agent) for agent in value["agents"]),
-            seeds=seed_range(value["seeds"], int(value.get("first_seed", 0))),
-            env_arguments=dict(value.get("arguments") or value.get("env_arguments") or {}),
+            seeds=seed_range(value["seeds"], value.get("first_seed", 0)),
+            env_arguments=dict(arguments),
             reference=str(value.get("reference") or ""),
             name=str(value.get("name") or ""),
             corpus_hash=str(value.get("corpus_hash") or ""),
@@ -117,12 +122,19 @@ class Comparison:
 
 
 def seed_range(seeds: int | Sequence[int], first: int = 0) -> tuple[int, ...]:
-    """`seeds` seeds from `first` on if it is a number, else the given ones."""
-    if isinstance(seeds, int):
-        if seeds < 1:
-            raise MixgymError(f"seeds is {seeds}: give at least 1")
-        return tuple(range(first, first + seeds))
-    return tuple(seeds)
+    """`seeds` seeds from `first` on if it is a number, else the given ones.
+
+    Raises:
+        MixgymError: neither a number of 1 to `MAX_SEEDS` nor so many seeds.
+    """
+    if isinstance(seeds, bool | str) or not isinstance(seeds, int | Sequence):
+        raise MixgymError(f"seeds is {seeds!r}: give a whole number, or a list of them")
+    if isinstance(first, bool) or not isinstance(first, int):
+        raise MixgymError(f"first_seed is {first!r}: give a whole number")
+    count = seeds if isinstance(seeds, int) else len(seeds)
+    if count > MAX_SEEDS or (count < 1 and isinstance(seeds, int)):
+        raise MixgymError(f"seeds is {count}: give at least 1 and at most {MAX_SEEDS:,}")
+    return tuple(range(first, first + seeds)) if isinstance(seeds, int) else tuple(seeds)
 
 
 @dataclass(frozen=True)
@@ -197,6 +209,10 @@ class Study:
         """From `to_json`'s form or a suite's."""
         version = str(value.get("version", ""))
         if "comparisons" in value:
+            if not isinstance(value["comparisons"], list) or not all(
+                isinstance(entry, Mapping) for entry in value["comparisons"]
+            ):
+                raise MixgymError("comparisons is not a list of mappings; write - env: ... for one")
             known = ("name", "comparisons", "version", "description")
             for key in value:
                 if key not in known:
@@ -207,17 +223,31 @@ class Study:
         return cls(str(value.get("name", "")), (Comparison.from_json(plain),), version)
 
 
-def read_suite(path: Path) -> Study:
-    """Read a suite (YAML, or any study's config.json, which is the way to repeat one)."""
+def read_suite(path: str | Path) -> Study:
+    """Read a suite (YAML, or any study's config.json, which is the way to repeat one).
+
+    A config.json may have been edited: its digest is passed over.
+    """
+    path = Path(path)
     try:
         content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise MixgymError(f"suite {path} cannot be read: {error.strerror}") from error
+        raise MixgymError(
+            f"suite {path} cannot be read ({error.strerror}): give a YAML file"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise MixgymError(f"suite {path} is not UTF-8 text: {error}") from error
     except yaml.YAMLError as error:
         raise MixgymError(f"suite {path} is not YAML: {error}") from error
     if not isinstance(content, dict):
         raise MixgymError(f"suite {path} is not a mapping; write name: and comparisons:")
-    return Study.from_json({"name": path.stem, **content}).unbound()
+    content.pop(DIGEST, None)
+    try:
+        return Study.from_json({"name": path.stem, **content}).unbound()
+    except UnknownNameError:
+        raise
+    except MixgymError as error:
+        raise MixgymError(f"suite {path}: {error}") from error
 
 
 def merge(stored: Study, asked: Study, keep_reference: bool = False) -> Study:

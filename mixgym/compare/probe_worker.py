@@ -21,6 +21,11 @@ class ProbeJob:
     directory: Path
     asked: ProbeRequest
 
+    @property
+    def title(self) -> str:
+        """Environment, arm and seed."""
+        return self.request.title
+
     def message(self) -> dict[str, Any]:
         """What the worker is sent."""
         return {"directory": str(self.directory.absolute()), **self.asked.to_json()}

@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.runfolder import (
-    CONFIG,
-    METRICS,
-    RESULT,
-    number,
-    plain,
-    read_actions,
-    read_metrics,
-)
 from mixgym.compare.statistics import mean_interval, paired_differences
 from mixgym.errors import MixgymError
+from mixgym.experiment.csvtext import number
 from mixgym.experiment.request import RunRequest
+from mixgym.experiment.runfolder import (
+    is_finished,
+    plain,
+    read_actions,
+    read_config,
+    read_metrics,
+    read_result,
+)
 from mixgym.files import read_json, write_json
 
 PROBES_FILE = "probes.json"
@@ -51,6 +52,14 @@ class ProbeRequest:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         return {"probes": list(self.probes), "items": self.items}
+
+
+class ProbesFile(TypedDict):
+    """A run's probes.json."""
+
+    probes: list[str]
+    items: int
+    results: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -83,31 +92,33 @@ def probe_run(
             other numbers.
         UnknownNameError: no such probe.
     """
-    from mixgym.compare.runner import check_configuration, check_corpus, make_environment
+    from mixgym.experiment.environment import Wanted, make_environment
+    from mixgym.experiment.rollout import Replayed, Step, rollout
+    from mixgym.experiment.run import check_configuration, check_corpus
     from mixgym.probes.measure import measure
 
-    config = read_json(directory / CONFIG)
+    result = read_result(directory)
+    config = read_config(directory, result)
     request = RunRequest.from_json(config)
-    actions, metrics = read_actions(directory), read_metrics(directory / METRICS)
-    wanted = config.get("agent_env_arguments")
-    env = make_environment(request, config.get("action_map"), wanted)
+    actions, metrics = read_actions(directory, result), read_metrics(directory, result)
+    wanted = Wanted(config.get("action_map"), config.get("agent_env_arguments") or {})
+    env = make_environment(request.env, request.env_arguments, wanted)
     try:
         check_corpus(env, request)
         check_configuration(env, request)
     finally:
         env.close()
-    arguments = {**request.env_arguments, **_BARE}
-    bare = replace(request, env_arguments=arguments)
     # Of what the agent wanted only this decides what its actions mean.
-    meaning = {k: v for k, v in (wanted or {}).items() if k == "action_arguments"}
-    env = make_environment(bare, config.get("action_map"), meaning)
+    meaning = {k: v for k, v in wanted.env_arguments.items() if k == "action_arguments"}
+    env = make_environment(
+        request.env, {**request.env_arguments, **_BARE}, Wanted(wanted.action_map, meaning)
+    )
     try:
-        _, info = env.reset(seed=request.seed)
-        for decision, action in enumerate(actions):
-            _, _, _, _, info = env.step(action)
-            if on_decision is not None:
-                on_decision(decision + 1, len(actions), int(info["step"]))
-        losses = np.array([float(number(x) or "nan") for x in info["train_loss"]])
+        step = Step(0, None, {})
+        for step in rollout(env, Replayed(actions), request.seed, decisions=len(actions)):
+            if step.decision and on_decision is not None:
+                on_decision(step.decision, len(actions), int(step.info["step"]))
+        losses = np.array([float(number(x) or "nan") for x in step.info["train_loss"]])
         if not np.array_equal(losses, metrics.train_loss[-1], equal_nan=True):
             raise MixgymError(
                 f"{directory}: its actions train another model on this machine or version (last "
@@ -119,7 +130,7 @@ def probe_run(
     finally:
         env.close()
     values = {name: plain(result.to_json()) for name, result in found.items()}
-    write_json(directory / PROBES_FILE, {**asked.to_json(), "results": values})
+    write_json(directory / PROBES_FILE, {**asked.to_json(), "results": values}, digest=True)
     return values
 
 
@@ -128,9 +139,11 @@ def probed(directory: Path, asked: ProbeRequest) -> dict[str, Any] | None:
     path = directory / PROBES_FILE
     if not path.exists():
         return None
-    stored = read_json(path)
-    results = stored.pop("results")
-    return results if stored == asked.to_json() else None
+    remedy = "delete it and run mixgym probe again"
+    stored: ProbesFile = read_json(path, ProbesFile, remedy=remedy)
+    if (tuple(stored["probes"]), stored["items"]) != (asked.probes, asked.items):
+        return None
+    return stored["results"]
 
 
 def finished_runs(
@@ -160,9 +173,9 @@ def finished_runs(
         wanted = not arms or request.agent.label in arms
         if seeds is not None and request.seed not in comparison.seeds[:seeds]:
             wanted = False
-        if not wanted or not (directory / RESULT).exists():
+        if not wanted or not is_finished(directory):
             continue
-        if not read_json(directory / RESULT)["diverged"]:
+        if not read_result(directory)["diverged"]:
             found.append((comparison, request, directory))
     return found
 

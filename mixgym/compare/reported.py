@@ -14,9 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.runfolder import RESULT
 from mixgym.compare.statistics import mean_interval, paired_differences
-from mixgym.files import read_json
+from mixgym.experiment.runfolder import is_finished, read_result
 
 REPORTED = "reported.csv"
 
@@ -44,9 +43,9 @@ def collect_reported(study: Study, out: Path) -> list[ReportedRow]:
     rows = []
     for comparison, request in study.requests():
         label, seed = request.agent.label, request.seed
-        path = out / study.run_directory(comparison, label, seed) / RESULT
-        if path.exists():
-            result = read_json(path)
+        directory = out / study.run_directory(comparison, label, seed)
+        if is_finished(directory):
+            result = read_result(directory)
             for quantity, value in _numbers(result.get("report", {})):
                 known = math.nan if result.get("diverged") else value
                 rows.append(ReportedRow(comparison.name, label, seed, quantity, known))

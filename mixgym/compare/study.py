@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
-from filelock import FileLock, Timeout
 from rich.console import Console
+from typing_extensions import TypedDict
 
 from mixgym.compare.plan import Comparison, Study, merge, seed_range
-from mixgym.compare.progress import StudyProgress
 from mixgym.compare.reported import REPORTED, ReportedRow, collect_reported, reported_tables
-from mixgym.compare.runfolder import RESULT, finished_result
 from mixgym.compare.summary import (
     CURVES,
     SUMMARY,
@@ -24,14 +22,31 @@ from mixgym.compare.summary import (
     write_rows,
 )
 from mixgym.compare.table import arms, rich_tables
-from mixgym.errors import MixgymError
-from mixgym.experiment.pool import Failure, Job, check_workers, run_pool
+from mixgym.errors import DamagedFileError, MixgymError
+from mixgym.experiment.outfolder import CONFIG, is_empty, out_folder
+from mixgym.experiment.pool import Failure, check_workers, run_pool
+from mixgym.experiment.progress import JobsProgress
 from mixgym.experiment.request import AgentSpec
+from mixgym.experiment.run_worker import RunJob
+from mixgym.experiment.runfolder import finished_result, is_finished
 from mixgym.files import read_json, write_json
 
-CONFIG = "config.json"
-_LOCK = ".lock"
 TIMING_STEPS = 8
+
+
+class StudyFile(TypedDict):
+    """A study's config.json: one comparison, or the comparisons of a suite."""
+
+    name: NotRequired[str]
+    version: NotRequired[str]
+    comparisons: NotRequired[list[dict[str, Any]]]
+    env: NotRequired[str]
+    env_arguments: NotRequired[dict[str, Any]]
+    agents: NotRequired[list[dict[str, Any]]]
+    seeds: NotRequired[list[int]]
+    reference: NotRequired[str]
+    corpus_hash: NotRequired[str]
+    resolved: NotRequired[dict[str, Any]]
 
 
 class StudyInterrupted(MixgymError):
@@ -91,7 +106,7 @@ def compare(
     study = Study(asked.name, (asked,))
     return run_study(
         study,
-        Path(out),
+        out,
         workers=workers,
         resume=resume,
         keep_reference=reference is None,
@@ -101,7 +116,7 @@ def compare(
 
 def run_study(
     study: Study,
-    out: Path,
+    out: str | Path,
     *,
     workers: int | None = None,
     resume: bool = False,
@@ -115,22 +130,16 @@ def run_study(
     """
     console = console or Console(stderr=True)
     check_workers(workers)
-    stored = _stored_study(out, resume)
-    study = _prepared(study, console)
-    if stored is not None:
-        study = merge(stored, study, keep_reference)
-        # Arms that only the stored study has must still be able to start on this machine.
-        study = _prepared(study, console) if study != stored else study
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / _LOCK, timeout=0):
-            write_json(out / CONFIG, study.to_json())
-            failures = _execute(study, out, workers, timing_steps, console)
-            result = redraw(out)
-    except Timeout:
-        raise MixgymError(
-            f"another mixgym compare is writing to {out}; wait for it, or choose another --out"
-        ) from None
+    with out_folder(out, "mixgym compare", resume=resume) as out:
+        stored = None if is_empty(out) else read_study(out)
+        study = _prepared(study, console)
+        if stored is not None:
+            study = merge(stored, study, keep_reference)
+            # Arms that only the stored study has must still be able to start on this machine.
+            study = _prepared(study, console) if study != stored else study
+        write_json(out / CONFIG, study.to_json(), digest=True)
+        failures = _execute(study, out, workers, timing_steps, console)
+        result = redraw(out)
     if failures:
         listed = "\n\n".join(_describe(failure) for failure in failures)
         raise RunsFailed(
@@ -146,30 +155,20 @@ def _prepared(study: Study, console: Console) -> Study:
     return prepare(study, lambda text: console.print(text, style="dim", highlight=False))
 
 
-def _stored_study(out: Path, resume: bool) -> Study | None:
-    """The study that `out` holds, None if it is a fresh folder."""
-    if out.exists() and not out.is_dir():
-        raise MixgymError(f"{out} is a file: give a folder as --out")
-    content = [path for path in out.iterdir() if path.name != _LOCK] if out.exists() else []
-    if not content:
-        return None
-    if not resume:
-        raise MixgymError(
-            f"{out} is not empty: pass --resume to go on with what it holds, or another --out"
-        )
-    return read_study(out)
-
-
-def read_study(out: Path) -> Study:
-    """The study whose folder `out` is; `MixgymError` if it is none."""
+def read_study(out: str | Path) -> Study:
+    """The study whose folder `out` is; `MixgymError` if it is none, or its config.json damaged."""
+    path = Path(out) / CONFIG
+    remedy = "restore it from a copy, or compare anew in another folder"
     try:
-        return Study.from_json(read_json(out / CONFIG))
+        return Study.from_json(read_json(path, StudyFile, remedy=remedy))
     except FileNotFoundError:
         raise MixgymError(
             f"{out} has no {CONFIG}, so it is not the --out of a comparison; choose another folder"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise MixgymError(f"{out / CONFIG} is damaged: {error}") from error
+    except DamagedFileError:
+        raise
+    except (MixgymError, ValueError, KeyError, TypeError) as error:
+        raise DamagedFileError(f"{path} is damaged ({error}): {remedy}") from error
 
 
 def _execute(
@@ -179,7 +178,7 @@ def _execute(
     for comparison, request in study.requests():
         directory = out / study.run_directory(comparison, request.agent.label, request.seed)
         if finished_result(directory, request) is None:
-            jobs.append(Job(request, directory, timing_steps))
+            jobs.append(RunJob(request, directory, timing_steps))
         else:
             done += 1
     total = done + len(jobs)
@@ -187,17 +186,17 @@ def _execute(
         console.print(f"all {total} runs are finished already", style="dim", highlight=False)
         return []
     try:
-        with StudyProgress(console, total, done) as progress:
+        with JobsProgress(console, total, done) as progress:
             return run_pool(jobs, workers, progress)
     except KeyboardInterrupt:
-        finished = done + sum((job.directory / RESULT).exists() for job in jobs)
+        finished = done + sum(is_finished(job.directory) for job in jobs)
         raise StudyInterrupted(
             f"interrupted: {finished} of {total} runs are finished and kept in {out}; "
             "rerun the same command with --resume to go on"
         ) from None
 
 
-def redraw(out: Path) -> StudyResult:
+def redraw(out: str | Path) -> StudyResult:
     """Write summary.csv, curves.csv, figures and report.html anew from what `out` holds.
 
     Without run folders (as in committed results) the CSV files are read instead of written.
@@ -205,6 +204,7 @@ def redraw(out: Path) -> StudyResult:
     from mixgym.compare.figures import draw_figures
     from mixgym.compare.report import write_report
 
+    out = Path(out)
     study = read_study(out)
     if (out / "runs").is_dir():
         summary, curves = collect(study, out)
@@ -237,5 +237,4 @@ def print_tables(result: StudyResult, console: Console) -> None:
 
 
 def _describe(failure: Failure) -> str:
-    request = failure.job.request
-    return f"{request.env} {request.agent.label} seed {request.seed}: {failure.error.strip()}"
+    return f"{failure.job.title}: {failure.error.strip()}"

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.runfolder import METRICS, finished_result, number, read_metrics
 from mixgym.compare.statistics import bits_per_byte, perplexity_per_byte, steps_to_target
 from mixgym.errors import MixgymError
+from mixgym.experiment.csvtext import cell, text
 from mixgym.experiment.request import RunRequest
+from mixgym.experiment.runfolder import RunResult, finished_result, read_metrics
 from mixgym.files import atomic_path
 
 SUMMARY = "summary.csv"
@@ -83,7 +84,7 @@ def collect(study: Study, out: Path) -> tuple[list[SummaryRow], list[CurveRow]]:
     """Rows of every finished run under `out`, in the study's order."""
     summary: list[SummaryRow] = []
     curves: list[CurveRow] = []
-    results: dict[tuple[str, str, int], tuple[dict[str, Any], list[CurveRow]]] = {}
+    results: dict[tuple[str, str, int], tuple[RunResult, list[CurveRow]]] = {}
     for comparison, request in study.requests():
         found = _read_run(study, comparison, request, out)
         if found is not None:
@@ -105,13 +106,13 @@ def collect(study: Study, out: Path) -> tuple[list[SummaryRow], list[CurveRow]]:
 
 def _read_run(
     study: Study, comparison: Comparison, request: RunRequest, out: Path
-) -> tuple[dict[str, Any], list[CurveRow]] | None:
+) -> tuple[RunResult, list[CurveRow]] | None:
     label, seed = request.agent.label, request.seed
     directory = out / study.run_directory(comparison, label, seed)
     result = finished_result(directory, request)
     if result is None:
         return None
-    metrics = read_metrics(directory / METRICS)
+    metrics = read_metrics(directory, result)
     curve = [
         CurveRow(request.env, label, seed, int(step), float(loss), comparison.name)
         for step, loss in zip(metrics.step, metrics.objective, strict=True)
@@ -120,7 +121,7 @@ def _read_run(
     return result, curve
 
 
-def _summary_row(result: dict[str, Any], comparison: str, reached: float) -> SummaryRow:
+def _summary_row(result: RunResult, comparison: str, reached: float) -> SummaryRow:
     loss = _real(result["objective_test_loss"])
     worst = _real(result["worst_domain_test_loss"])
     ledger = result["ledger"]
@@ -169,8 +170,7 @@ def write_rows(path: Path, rows: Iterable[Row], kind: type[Row]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for row in rows:
-            values = [getattr(row, name) for name in names]
-            writer.writerow([number(x) if isinstance(x, float) else x for x in values])
+            writer.writerow([cell(getattr(row, name)) for name in names])
 
 
 def read_rows(path: Path, kind: type[Row]) -> list[Row]:
@@ -184,21 +184,29 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = []
-            for record in csv.DictReader(file):
+            reader = csv.DictReader(file)
+            if not reader.fieldnames:
+                raise ValueError("it is empty")
+            for record in reader:
+                if None in record.values():
+                    raise ValueError(f"line {reader.line_num} has too few fields")
                 if "comparison" not in record:
                     record["comparison"] = record["env"].rpartition("/")[2]
                 record.setdefault("configuration", "")
                 rows.append(kind(**{name: _parse(record[name], t) for name, t in types.items()}))
             return rows
     except (OSError, KeyError, ValueError) as error:
-        raise MixgymError(f"{path} is not a {path.name} of mixgym: {error!r}") from error
+        raise MixgymError(
+            f"{path} is not a {path.name} of mixgym ({error!r}): restore it from a copy, or "
+            "draw it again where the runs are"
+        ) from error
 
 
-def _parse(text: str, kind: type[Any]) -> Any:
+def _parse(field: str, kind: type[Any]) -> Any:
     if kind is bool:
-        if text not in ("True", "False"):
-            raise ValueError(f"{text!r} is neither True nor False")
-        return text == "True"
-    if kind is float and not text:
+        if field not in ("True", "False"):
+            raise ValueError(f"{field!r} is neither True nor False")
+        return field == "True"
+    if kind is float and not field:
         return math.nan
-    return kind(text)
+    return text(field) if kind is str else kind(field)

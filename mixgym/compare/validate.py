@@ -2,74 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any
 
-import gymnasium as gym
-from gymnasium.envs.registration import load_env_creator
-
-import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
 from mixgym.compare.plan import Comparison, Study
-from mixgym.envs.arguments import with_wanted
-from mixgym.errors import MixgymError, unknown_name
+from mixgym.errors import MixgymError
 from mixgym.experiment.configuration import absolute_paths, resolved_configuration
+from mixgym.experiment.environment import (
+    Wanted,
+    environment_arguments,
+    environment_id,
+    make_environment,
+    mixing_environment,
+    prepare_environment,
+)
 from mixgym.experiment.provenance import code_version
-
-
-def environment_id(name: str) -> str:
-    """A registered id; `mixgym/` may be left out. `module:id` imports the module first.
-
-    Raises `UnknownNameError` with the closest of mixgym's ids.
-    """
-    module, colon, rest = name.rpartition(":")
-    if colon:
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise MixgymError(
-                f"environment {name!r}: cannot import {module!r} ({error})"
-            ) from error
-    for candidate in (rest, f"mixgym/{rest}"):
-        if candidate in gym.registry:
-            return f"{module}:{candidate}" if colon else candidate
-    known = [name for name in gym.registry if name.startswith("mixgym/")]
-    short = rest if "/" in rest else f"mixgym/{rest}"
-    raise unknown_name("environment", short, known)
-
-
-def environment_class(env_id: str) -> Any:
-    """The callable an environment is made with; imports its module."""
-    creator = gym.registry[env_id.rpartition(":")[2]].entry_point
-    return load_env_creator(creator) if isinstance(creator, str) else creator
-
-
-def build_corpus(env_id: str, arguments: Mapping[str, Any]) -> None:
-    """Check an environment's arguments and build its corpus, showing progress if it is missing.
-
-    mixgym's own environments know their arguments; of others only the signature is checked.
-    Raises `UnknownNameError` for an unknown argument, `CorpusError` if the corpus cannot be built.
-    """
-    from mixgym.corpus import load_corpus
-    from mixgym.envs.pretrain import PretrainEnv
-
-    creator = environment_class(env_id)
-    if inspect.isclass(creator) and issubclass(creator, PretrainEnv):
-        a = creator.DEFAULTS.updated({k: v for k, v in arguments.items() if k != "render_mode"})
-        load_corpus(
-            a.corpus_name, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit, progress=True
-        )
-        return
-    parameters = inspect.signature(creator).parameters
-    if not any(x.kind is inspect.Parameter.VAR_KEYWORD for x in parameters.values()):
-        for key in arguments:
-            if key not in parameters:
-                raise unknown_name(f"argument of {env_id}", key, parameters)
 
 
 def prepare(study: Study, say: Callable[[str], None] = lambda text: None) -> Study:
@@ -88,8 +38,7 @@ def prepare(study: Study, say: Callable[[str], None] = lambda text: None) -> Stu
     ]
     for comparison in comparisons:
         with _naming(f"{comparison.env} with {comparison.env_arguments}"):
-            build_corpus(comparison.env, comparison.env_arguments)
-            _prepare_environment(comparison)
+            prepare_environment(comparison.env, comparison.env_arguments)
         for spec in comparison.agents:
             with _naming(f"agent {spec.label!r}"):
                 make_agent(spec.agent, **spec.arguments)
@@ -99,15 +48,6 @@ def prepare(study: Study, say: Callable[[str], None] = lambda text: None) -> Stu
         say(f"checking {comparison.env} with {', '.join(comparison.labels)}")
         checked.append(_try_out(comparison, verified))
     return replace(study, comparisons=tuple(checked), version=code_version())
-
-
-def _prepare_environment(comparison: Comparison) -> None:
-    """Build, with progress, what an environment needs besides its corpus."""
-    from mixgym.envs.pretrain import PretrainEnv
-
-    creator = environment_class(comparison.env)
-    if inspect.isclass(creator) and issubclass(creator, PretrainEnv):
-        creator.prepare(comparison.env_arguments)
 
 
 def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
@@ -122,22 +62,27 @@ def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
         for label, agent in agents.items()
     }
     for wish in dict.fromkeys(wishes.values()):
-        arguments = with_wanted(comparison.env_arguments, json.loads(wish[1]))
-        if wish[0] is not None:
-            arguments["action_map"] = wish[0]
-        with _naming(f"{comparison.env} with {arguments}"):
-            env = gym.make(comparison.env, disable_env_checker=True, **arguments)
+        wanted = Wanted(wish[0], json.loads(wish[1]))
+        what = f"{comparison.env} with {environment_arguments(comparison.env_arguments, wanted)}"
+        with _naming(what):
+            try:
+                env = make_environment(comparison.env, comparison.env_arguments, wanted)
+            except TypeError:
+                # One of another kind does not know what the agent wants of it: say that first.
+                with closing(make_environment(comparison.env)) as plain:
+                    mixing_environment(plain)
+                raise
         try:
-            corpus = env.unwrapped.corpus  # type: ignore[attr-defined]
-            if corpus.hash not in verified:
-                corpus.verify()
-                verified.add(corpus.hash)
+            inner = mixing_environment(env)
+            if inner.corpus_hash not in verified:
+                inner.verify()
+                verified.add(inner.corpus_hash)
             comparison = replace(
                 comparison,
-                corpus_hash=corpus.hash,
+                corpus_hash=inner.corpus_hash,
                 resolved=resolved_configuration(env, comparison.env_arguments),
             )
-            with _naming(f"{comparison.env} with {arguments}"):
+            with _naming(what):
                 env.reset(seed=comparison.seeds[0])
             for label, agent in agents.items():
                 if wishes[label] == wish:

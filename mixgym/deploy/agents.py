@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixgym.agents import Agent, list_agents, make_agent
+from mixgym.experiment.policy import policy_agent
 from mixgym.experiment.request import parse_agent
-from mixgym.train.evaluate import policy_agent
 
 
 def resolve_agent(given: str | Path | Agent) -> Agent:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from mixgym.errors import unknown_name
+from mixgym.errors import unknown_argument, unknown_name
 from mixgym.lm.settings import PRESETS, GradientSettings, Settings
 
 #: What reward terms and observation features call the kinds of gradient signals.
@@ -33,8 +33,10 @@ class EnvironmentArguments:
         steps_per_decision: optimiser steps between decisions; the budget is their product.
         objective: whose validation loss counts: `"mean"` (all domains), a domain, a group, a list
             of either, or `{domain: weight}`.
-        groups: named sets of domains for objectives and named mixtures.
-        reward: reward term, `{term: weight}`, or `{term: {"weight": 1.0, argument: value}}`.
+        groups: named sets of domains for objectives and named mixtures; of their domains, those
+            that `domains` leaves out do not count.
+        reward: reward term, `{term: weight}`, or `{term: {"weight": 1.0, argument: value}}`; `{}`
+            for none, where a policy only acts.
         action_map: `"softmax"`, `"ilr"`, `"delta"`, `"dirichlet"` or `"simplex"`.
         action_arguments: of the map, `{"scale": 5.0}`.
         observation: named set, or `{"domain": [...], "layer": [...], "scalar": [...]}`; with
@@ -82,11 +84,30 @@ class EnvironmentArguments:
                 raise ValueError(f"{name} must be a positive whole number, got {value!r}")
         if self.validation not in ("objective", "all", "reward"):
             raise unknown_name("validation", self.validation, ["objective", "all", "reward"])
-        if not (0 <= self.divergence_penalty < float("inf")):
+        penalty = self.divergence_penalty
+        number = isinstance(penalty, (int, float)) and not isinstance(penalty, bool)
+        if not number or not 0 <= penalty < float("inf"):
+            raise ValueError(f"divergence_penalty must be finite and not negative, got {penalty!r}")
+        seed = self.evaluation_seed
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+            raise ValueError(f"evaluation_seed must be a whole number from 0 up, got {seed!r}")
+        if isinstance(self.domains, Mapping):
             raise ValueError(
-                f"divergence_penalty must be finite and not negative, got "
-                f"{self.divergence_penalty!r}"
+                f"domains={dict(self.domains)!r} has weights, which domains do not take: name "
+                f"them, domains={list(self.domains)!r}; weights belong into objective=... or a "
+                "mixture"
             )
+        if self.domains is not None:
+            _check_names("domains", self.domains)
+        _check_mapping("groups", self.groups, "{group: [domain, ...]}")
+        for group, members in (self.groups or {}).items():
+            _check_names(f"groups[{group!r}]", members)
+        _check_mapping("action_arguments", self.action_arguments, "{argument: value}")
+        _check_mapping("gradients", self.gradients, "{setting: value}")
+        for name in ("reward", "observation"):
+            value = getattr(self, name)
+            if not isinstance(value, (str, Mapping)):
+                raise ValueError(f"{name} must be a name or a mapping, got {value!r}")
 
     @property
     def corpus_name(self) -> str:
@@ -94,7 +115,7 @@ class EnvironmentArguments:
         return self.corpus
 
     def updated(self, arguments: Mapping[str, Any]) -> EnvironmentArguments:
-        """Return a copy with some arguments replaced (`UnknownNameError` for an unknown one).
+        """Return a copy with some arguments replaced (`UnknownArgumentError` for an unknown one).
 
         Limits given are merged into the default ones (`None` lifts a domain's, and `limit=None`
         all). Default limits go with their corpus: another `corpus` drops them, and a subset of
@@ -109,7 +130,9 @@ class EnvironmentArguments:
             elif name in TRAINING_ARGUMENTS:
                 training[name] = value
             else:
-                raise unknown_name("argument", name, [*own, *TRAINING_ARGUMENTS])
+                known = [*own, *TRAINING_ARGUMENTS]
+                raise unknown_argument("the environment", name, known)
+        _check_mapping("limit", changed.get("limit"), "{domain: bytes}")
         if changed.get("limit", {}) is not None:
             same_corpus = changed.get("corpus", self.corpus) == self.corpus
             domains = changed.get("domains")
@@ -162,6 +185,16 @@ def with_wanted(given: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str
         kinds = dict.fromkeys([*_kinds(ours), *_kinds(theirs)])
         result["gradients"] = {**theirs, **ours, "kinds": list(kinds)}
     return result
+
+
+def _check_mapping(name: str, value: Any, form: str) -> None:
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a mapping {form}, got {value!r}")
+
+
+def _check_names(name: str, value: Any) -> None:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{name} must be a list of domains, got {value!r}")
 
 
 def _kinds(gradients: Mapping[str, Any]) -> list[str]:

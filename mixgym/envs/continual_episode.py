@@ -78,16 +78,18 @@ class ContinualEpisode(Episode):
         s = self.signals
         change = self._start_loss - self._field_loss(s)
         names = [name for probes in self.probes.values() for name in probes]
-        nothing = float("inf")
-        feedback = [float(x) if np.isfinite(x) else nothing for x in s.feedback]
-        retention, gain = (float(x) if np.isfinite(x) else nothing for x in change)
+        values = {name: self._probe_values.get(name, np.inf) for name in names}
+        retention, gain = (np.float64(x if np.isfinite(x) else np.inf) for x in change)
         return {
             **super().info(),
-            "feedback": dict(zip(FIELD_NAMES, feedback, strict=True)),
-            "probes": {name: self._probe_values.get(name, nothing) for name in names},
+            "feedback": {
+                name: np.float64(x if np.isfinite(x) else np.inf)
+                for name, x in zip(FIELD_NAMES, s.feedback, strict=True)
+            },
+            "probes": {name: np.float64(value) for name, value in values.items()},
             "retention": retention,
             "gain": gain,
-            "source_tokens": self.source_tokens,
+            "source_tokens": np.int64(self.source_tokens),
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -243,7 +243,10 @@ class Episode:
         return self.layout.pack(self.signals, self.task)
 
     def info(self) -> dict[str, Any]:
-        """Return what info says of the latest decision, in fresh objects; inf: not measured."""
+        """Return what info says of the latest decision, in fresh objects; inf: not measured.
+
+        Numbers are NumPy's, with a dtype. The key `reward` is left to those who store transitions.
+        """
         s = self.signals
         return {
             "mixture": self.mixture.copy(),
@@ -252,17 +255,18 @@ class Episode:
             "validation_loss": known(s.validation_loss),
             "epochs": s.epochs.copy(),
             "starved": s.starved.copy(),
-            "objective_loss": float(known(np.float64(s.objective_loss))),
-            "reward": self.reward,
-            "reward_terms": dict(self.reward_terms),
+            "objective_loss": known_number(s.objective_loss),
+            "scalar_reward": np.float64(self.reward),
+            "reward_terms": {name: np.float64(x) for name, x in self.reward_terms.items()},
             "reward_vectors": {
                 name: term.vector.copy()
                 for name, (_, term) in self._terms.items()
                 if term.vector is not None
             },
-            "step": int(s.step),
-            "decision": int(s.decision),
-            "diverged": bool(s.diverged),
+            "step": np.int64(s.step),
+            "decision": np.int64(s.decision),
+            # Vector environments make an array of bool of these, of NumPy's scalars one of objects.
+            "diverged": np.array(s.diverged),
         }
 
     def _remember(self) -> None:
@@ -340,3 +344,8 @@ class Episode:
 def known(values: Any) -> Any:
     """Return `values` with NaN as infinity: equal runs have equal infos, which NaN never does."""
     return np.where(np.isnan(values), np.inf, values)
+
+
+def known_number(value: float) -> np.float64:
+    """Return a number, NaN as infinity."""
+    return np.float64(np.inf if np.isnan(value) else value)

@@ -21,8 +21,9 @@ class MicroContinual52Env(ContinualEnv):
 
     ## Action Space
     `Box(-1, 1, (52,), float32)`, mapped to the mixture by `softmax(5 * action)`. Every point of the
-    box is valid. Other maps by `action_map`: `"ilr"`, `"delta"`, `"dirichlet"`, `"simplex"`. Domain
-    order: that of `env.unwrapped.task.names`; a field's topics are sorted by size.
+    box is valid, and what lies outside is clipped into it. Other maps by `action_map`: `"ilr"`,
+    `"delta"`, `"dirichlet"`, `"simplex"`. Domain order: that of `env.unwrapped.task.names`; a
+    field's topics are sorted by size.
 
     ## Observation Space
     `Box(-10, 10, (K*19 + 1,), float32)`, set `continual`: for each domain whether it is of the

@@ -22,9 +22,9 @@ class MicroPretrainEnv(PretrainEnv):
     learned at all, so a policy that chases high losses wastes its budget there.
 
     ## Action Space
-    `Box(-1, 1, (19,), float32)`, mapped to the mixture by `softmax(5 * action)`. Every point of
-    the box is valid. Other maps by `action_map`: `"ilr"`, `"delta"`, `"dirichlet"`, `"simplex"`.
-    Domain order: that of `env.unwrapped.task.names`.
+    `Box(-1, 1, (19,), float32)`, mapped to the mixture by `softmax(5 * action)`. Every point of the
+    box is valid, and what lies outside is clipped into it. Other maps by `action_map`: `"ilr"`,
+    `"delta"`, `"dirichlet"`, `"simplex"`. Domain order: that of `env.unwrapped.task.names`.
 
     ## Observation Space
     `Box(-10, 10, (K*10 + L*2 + 2,), float32)`: ten features of each domain (mixture, natural

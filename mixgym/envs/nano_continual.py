@@ -18,8 +18,8 @@ class NanoContinualEnv(ContinualEnv):
 
     ## Action Space
     `Box(-1, 1, (2,), float32)` (source, target), mapped to the mixture by `softmax(5 * action)`.
-    Every point of the box is valid. Other maps by `action_map`: `"ilr"` (one number), `"delta"`,
-    `"dirichlet"`, `"simplex"`.
+    Every point of the box is valid, and what lies outside is clipped into it. Other maps by
+    `action_map`: `"ilr"` (one number), `"delta"`, `"dirichlet"`, `"simplex"`.
 
     ## Observation Space
     `Box(-10, 10, (K*19 + 1,), float32)`, set `continual`: for each domain whether it is of the

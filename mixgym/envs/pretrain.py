@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from mixgym.corpus import load_corpus
@@ -17,6 +21,7 @@ from mixgym.envs.arguments import EnvironmentArguments
 from mixgym.envs.episode import MEASURABLE, Episode, Measurement
 from mixgym.envs.task import MixingTask, domain_weights
 from mixgym.errors import CorpusError, MixgymError, unknown_name
+from mixgym.lm.maker import RunMaker
 from mixgym.lm.settings import PRESETS
 from mixgym.signals import Signals
 
@@ -25,8 +30,8 @@ if TYPE_CHECKING:
     from mixgym.ledger import Ledger
     from mixgym.lm.base import Base
     from mixgym.lm.models import ModelSpec
+    from mixgym.lm.run import ModelRun
     from mixgym.lm.settings import Settings
-    from mixgym.lm.training import TrainingRun
     from mixgym.lm.weights import Weights
 
 RESET_OPTIONS = ("mixture", "checkpoint")
@@ -37,7 +42,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Subclasses give `DEFAULTS`; every field of `EnvironmentArguments` can be given to `gym.make`.
     A `MixingEnv` (`mixgym.envs.protocol`). Public besides that: `arguments`, `settings`, `corpus`,
-    `episode`, `starting_weights`, `base_of`.
+    `episode`, `maker`, `starting_weights`, `base_of`.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -85,11 +90,11 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                 f"{a.corpus_hash!r} was asked for: results would not compare; rebuild the corpus "
                 "with the version that has this hash, or drop the argument"
             )
+        names = self.corpus.names
         groups = {
-            name: tuple(m for m in members if m in self.corpus.names)
+            name: tuple(member for member in members if member in names)
             for name, members in self._named_groups().items()
         }
-        names = self.corpus.names
         self.task = MixingTask(
             names=names,
             natural=self.corpus.natural,
@@ -99,6 +104,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             steps_per_decision=a.steps_per_decision,
         )
         self.corpus.check_window(self.settings.context + 1)
+        #: Of the environment's runs.
+        self.maker = RunMaker(self.corpus, a.model, self.settings, a.evaluation_seed)
         self.episode = episode = self.EPISODE(
             self.task,
             self._layer_names(),
@@ -111,15 +118,37 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.observation_space = episode.observation_space
         self.reward_names, self.reward_weights = episode.reward_names, episode.reward_weights
         self.gradients = a.gradient_settings(episode.needs, self.task.objective.tolist())
-        self.run: TrainingRun | None = None
+        self.maker = replace(
+            self.maker, gradients=self.gradients, text_sequences=episode.text_sequences
+        )
+        self.run: ModelRun | None = None
         #: What the episode started from; None where the model and the run's seed alone give it.
         self.starting_weights: Weights | None = None
         self._closed = False
+        self._spec: EnvSpec | None = None
 
     def _named_groups(self) -> Mapping[str, Sequence[str]]:
-        return self.arguments.groups or {}
+        """Return the groups with all their domains, those that a subset leaves out included."""
+        groups = self.arguments.groups or {}
+        if groups != self.DEFAULTS.groups:
+            self._check_groups(groups)
+        return groups
 
-    def _set_weights(self, run: TrainingRun) -> bool:
+    def _check_groups(self, groups: Mapping[str, Sequence[str]]) -> None:
+        known = {*self.corpus.manifest["domains"], *self.corpus.name.split("~")[1:]}
+        for group, members in groups.items():
+            for member in members:
+                if member not in known:
+                    raise unknown_name(f"domain in groups[{group!r}]", member, known)
+            missing = [member for member in members if member not in self.corpus.names]
+            if missing:
+                warnings.warn(
+                    f"groups[{group!r}] is without {', '.join(missing)}, which this environment's "
+                    "domains leave out",
+                    stacklevel=2,
+                )
+
+    def _set_weights(self, run: ModelRun) -> bool:
         """Give a new run its starting weights; return whether they are other than its own."""
         return False
 
@@ -132,17 +161,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         return load_corpus(a.corpus_name, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit)
 
     def _layer_names(self) -> tuple[str, ...]:
-        # The observation space needs the number of layers before any run exists.
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        from mixgym.lm.models import model_config, signal_layers
-
-        a = self.arguments
-        config = model_config(a.model, self.corpus.tokenizer.vocab_size, self.settings.context)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-        return tuple(name for name, _ in signal_layers(model, self.settings.layers))
+        return self.maker.layer_names()  # before any run: the observation space counts them
 
     @property
     def signals(self) -> Signals:
@@ -180,9 +199,25 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         """Cost accounts of the current run."""
         return self._active().ledger
 
-    def _active(self) -> TrainingRun:
+    @property
+    def spec(self) -> EnvSpec | None:  # type: ignore[override]
+        """What the environment was made from; `max_episode_steps` is never reached (decisions + 1).
+
+        The budget's end terminates an episode. A `TimeLimit` that Gymnasium puts around an
+        environment remade from this specification must not truncate it at the same time.
+        """
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:  # type: ignore[override]
+        if spec is not None and spec.max_episode_steps is None:
+            spec = copy.copy(spec)
+            spec.max_episode_steps = self.task.decisions + 1
+        self._spec = spec
+
+    def _active(self) -> ModelRun:
         if self._closed:
-            raise MixgymError("this environment is closed: make a new one")
+            raise MixgymError("this environment is closed: call reset() to start anew")
         if self.run is None:
             raise gym.error.ResetNeeded("call reset() before anything else")
         return self.run
@@ -201,47 +236,41 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                 (optimiser, data position and budget start afresh).
 
         Raises:
-            MixgymError: closed, or an unknown option.
+            UnknownNameError, ValueError: an option that there is not, or of the wrong kind.
+            CheckpointError: nothing at that path, damaged, or of another corpus or model.
         """
         from mixgym.lm.checkpoint import load_weights
         from mixgym.lm.weights import Weights
 
-        if self._closed:
-            raise MixgymError("this environment is closed: make a new one")
-        for name in options or {}:
+        options = options or {}
+        for name in options:
             if name not in RESET_OPTIONS:
                 raise unknown_name("reset option", name, RESET_OPTIONS)
-        options = options or {}
+        checkpoint = options.get("checkpoint")
+        if not isinstance(checkpoint, str | os.PathLike | None):
+            raise ValueError(
+                "the reset option 'checkpoint' must be the directory of a saved TrainingRun, got "
+                f"{checkpoint!r}"
+            )
         super().reset(seed=seed)
         run_seed = int(self.np_random.integers(2**31)) if seed is None else int(seed)
         mixture = self.task.mixture(options.get("mixture", "natural"))
         run = self._new_run(run_seed)
-        given = "checkpoint" in options
-        if given:
-            load_weights(run, options["checkpoint"])
+        given = True
+        if checkpoint is not None:
+            load_weights(run, Path(checkpoint))
         else:
             given = self._set_weights(run)
         self.starting_weights = Weights(run) if given else None
         signals = run.signals()
         self.episode.title = self.spec.id if self.spec else type(self).__name__
         self.episode.start(run_seed, mixture, signals, self._measure(run, signals))
-        self.run = run
+        self.run, self._closed = run, False
         return self.episode.observation, self._info()
 
-    def _new_run(self, seed: int) -> TrainingRun:
-        from mixgym.lm.training import TrainingRun
-
+    def _new_run(self, seed: int) -> ModelRun:
         a = self.arguments
-        return TrainingRun(
-            self.corpus,
-            a.model,
-            total_steps=a.decisions * a.steps_per_decision,
-            seed=seed,
-            settings=self.settings,
-            evaluation_seed=a.evaluation_seed,
-            gradients=self.gradients,
-            text_sequences=self.episode.text_sequences,
-        )
+        return self.maker.make(seed, a.decisions * a.steps_per_decision)
 
     def step(
         self, action: NDArray[np.float32]
@@ -250,7 +279,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
         Raises:
             ResetNeeded: before `reset`, or after the episode ended.
-            ValueError: an action of the wrong shape, out of bounds or not finite.
+            ValueError: an action of the wrong shape or not finite; what lies outside the box is
+                clipped into it.
         """
         run = self._active()
         episode = self.episode
@@ -261,7 +291,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward = episode.record(mixture, signals, self._measure(run, signals))
         return episode.observation, reward, episode.ended, False, self._info()
 
-    def _measure(self, run: TrainingRun, signals: Signals) -> Measurement:
+    def _measure(self, run: ModelRun, signals: Signals) -> Measurement:
         return self.episode.measure(run, signals)
 
     def _info(self) -> dict[str, Any]:
@@ -269,10 +299,10 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             **self.episode.info(),
             # Without the accounts' seconds: equal runs have equal infos.
             "ledger": {
-                name: {"tokens": account.tokens, "flops": account.flops}
+                name: {"tokens": np.int64(account.tokens), "flops": np.float64(account.flops)}
                 for name, account in self.ledger.accounts.items()
             },
-            "run_seed": self.run_seed,
+            "run_seed": np.int64(self.run_seed),
             "corpus_hash": self.corpus_hash,
         }
 
@@ -320,7 +350,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         return episode_frame(self.episode.history)
 
     def close(self) -> None:
-        """Free the run; closing twice is harmless."""
+        """Free the run; closing twice is harmless, and `reset` starts anew."""
         self.run = None
         self.starting_weights = None
         self._closed = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,11 @@ class MixingTask:
             weights = _checked(list(spec.values()), list(spec))
             parts = [self._named(name) for name in spec]
             return _normalised(weights @ np.array(parts))
+        if not isinstance(spec, Sized):
+            raise ValueError(
+                f"a mixture must be a name, {self.K} weights or a mapping of names to weights, got "
+                f"{spec!r}"
+            )
         if len(spec) != self.K:
             raise ValueError(
                 f"a mixture needs {self.K} weights, one for each of {', '.join(self.names)}; "
@@ -95,9 +100,14 @@ def domain_weights(
         spec = [spec]
     if isinstance(spec, Mapping):
         given = {str(name): weight for name, weight in spec.items()}
-    else:
+    elif isinstance(spec, Iterable):
         members = [m for name in spec for m in groups.get(name, (name,))]
         given = dict.fromkeys(members, 1.0)
+    else:
+        raise ValueError(
+            f"{what} must be 'mean', a domain or group, a list of them or a mapping of domains to "
+            f"weights, got {spec!r}"
+        )
     for name in given:
         if name not in names:
             raise unknown_name(f"{what} domain", name, [*names, *groups])

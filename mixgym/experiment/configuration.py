@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +22,16 @@ def resolved_configuration(env: Any, given: Mapping[str, Any]) -> dict[str, Any]
     """`arguments`, `settings` and `model` of a built environment, as plain JSON.
 
     `given` are the arguments asked for, without those that an agent wanted for itself, which are
-    not part of the configuration that arms share. `model` is the configuration behind a preset's
-    name. Environments that have no `arguments` or `settings` dataclass are left without.
+    not part of the configuration that arms share. Nothing for an environment that has no
+    `configuration` (see `mixgym.envs.protocol.MixingEnv`).
     """
-    from mixgym.envs.pretrain import PretrainEnv
-    from mixgym.lm.settings import PRESETS
-
     inner = env.unwrapped
-    parts = {name: getattr(inner, name, None) for name in ("arguments", "settings")}
-    if isinstance(inner, PretrainEnv):
-        own = {k: v for k, v in given.items() if k != "render_mode"}
-        parts["arguments"] = arguments = inner.DEFAULTS.updated(own)
-        parts["settings"] = arguments.training_settings()
-    resolved: dict[str, Any] = {}
-    for part, value in parts.items():
-        if is_dataclass(value) and not isinstance(value, type):
-            resolved[part] = {k: v for k, v in asdict(value).items() if k not in _LEFT_OUT}
-    model = resolved.get("arguments", {}).get("model")
-    if isinstance(model, str) and model in PRESETS:
-        resolved["model"] = dict(PRESETS[model].config)
-    if base := getattr(inner, "base_hash", None):
-        resolved["base"] = base
-    return json.loads(json.dumps(resolved, default=str))
+    if not hasattr(inner, "configuration"):
+        return {}
+    resolved = inner.configuration(given)
+    arguments = resolved.get("arguments", {})
+    kept = {key: value for key, value in arguments.items() if key not in _LEFT_OUT}
+    return {**resolved, "arguments": kept}
 
 
 def configuration_id(resolved: Mapping[str, Any]) -> str:

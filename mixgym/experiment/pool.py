@@ -1,6 +1,6 @@
-"""Worker processes that execute runs side by side, one thread each.
+"""Worker processes that do jobs side by side, one thread each.
 
-Workers stay for many runs, so that torch is imported once. They are processes of their own with
+Workers stay for many jobs, so that torch is imported once. They are processes of their own with
 an environment of their own: single-threaded numerics, and an allocator that keeps freed memory
 instead of handing it back and faulting it in again for every activation (10-15 % faster steps).
 The parent's environment is never touched.
@@ -19,11 +19,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any, ClassVar, Protocol
 
 from mixgym.errors import MixgymError
-from mixgym.experiment.request import RunRequest
 
 ATTEMPTS = 2
 _STDERR_TAIL = 2000
@@ -41,33 +39,31 @@ WORKER_ENVIRONMENT = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A run, the folder it goes to, and how many bare steps to time (see `execute_run`).
+class Job(Protocol):
+    """What a worker process is given to do; one kind of job is one module.
 
-    Any job has `message`, which its `module`, run as a worker process, gets as a line of JSON.
+    Attributes:
+        module: that, run as a worker process, gets `message` as a line of JSON (see
+            `mixgym.experiment.worker`).
+        title: what progress calls it.
     """
 
-    module: ClassVar[str] = "mixgym.experiment.worker"
-    request: RunRequest
-    directory: Path
-    timing_steps: int
+    module: ClassVar[str]
 
-    def message(self) -> dict[str, Any]:
-        """What the worker is sent."""
-        return {
-            "request": self.request.to_json(),
-            "directory": str(self.directory.absolute()),
-            "timing_steps": self.timing_steps,
-        }
+    @property
+    def title(self) -> str: ...
+    def message(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to a job: kind is started, progress, finished, retried or failed."""
+    """What happened to a job: kind is started, progress, finished, retried or failed.
+
+    A job that was finished before, and is not done again, may be told of as kept.
+    """
 
     kind: str
-    job: Any
+    job: Job
     data: dict[str, Any]
 
 
@@ -75,7 +71,7 @@ class Event:
 class Failure:
     """A job that did not finish, and why."""
 
-    job: Any
+    job: Job
     error: str
 
 
@@ -93,14 +89,13 @@ def check_workers(workers: int | None) -> None:
 
 
 def run_pool(
-    jobs: Sequence[Any], workers: int | None, on_event: Callable[[Event], None]
+    jobs: Sequence[Job], workers: int | None, on_event: Callable[[Event], None]
 ) -> list[Failure]:
     """Execute `jobs` in order on `workers` processes (default: a CPU each, at most one a job).
 
-    Jobs are `Job`s, or all of one other kind that has `module` and `message` too.
-    An exception in a run is reported at once (it would happen again); a worker that dies is
-    replaced and its run tried once more. Returns the failures. However this ends, Ctrl-C
-    included, no worker outlives it; finished runs stay.
+    All are of one kind. An exception in a job is reported at once (it would happen again); a worker
+    that dies is replaced and its job tried once more. Returns the failures. However this ends,
+    Ctrl-C included, no worker outlives it; finished jobs stay.
     """
     check_workers(workers)
     count = min(workers or available_cpus(), len(jobs))

@@ -37,17 +37,24 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-@cache
 def git_revision() -> str | None:
-    """Commit of the clone mixgym runs from ("+changes" if it was edited), None if no clone."""
+    """Commit of the clone mixgym runs from ("+changes" if it was edited), None if no clone.
+
+    None too while git is not to be had, which is no part of what results are compared by.
+    """
     root = Path(mixgym.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
     try:
-        head = _git(root, "rev-parse", "HEAD")
-        return head + ("+changes" if _git(root, "status", "--porcelain", "-uno") else "")
+        return _revision(root)
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+@cache  # but not of a failure, which may be over by the next run
+def _revision(root: Path) -> str:
+    head = _git(root, "rev-parse", "HEAD")
+    return head + ("+changes" if _git(root, "status", "--porcelain", "-uno") else "")
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -6,15 +6,18 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NotRequired
 
 import yaml
+from typing_extensions import TypedDict
 
 from mixgym.errors import MixgymError, unknown_name
 from mixgym.experiment.configuration import configuration_differences, configuration_id
 from mixgym.experiment.yamltext import load_yaml
 
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+#: Longest name of a folder; file systems take 255 bytes.
+_LONGEST = 100
 _AGENT = re.compile(
     r"(?:(?P<label>[^=:{}\s]+)=)?(?P<agent>[^=:{}\s]+)(?::\s*(?P<arguments>.+))?", re.DOTALL
 )
@@ -33,11 +36,7 @@ class AgentSpec:
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not _LABEL.fullmatch(self.label):
-            raise MixgymError(
-                f"agent label {self.label!r} cannot name a folder: use letters, digits, '.', '_', "
-                "'+' or '-', starting with a letter or digit"
-            )
+        check_name(self.label, "agent label")
         check_plain(self.arguments, f"arguments of agent {self.label!r}")
 
     def to_json(self) -> dict[str, Any]:
@@ -60,8 +59,10 @@ class AgentSpec:
                 raise unknown_name("key of an agent entry", key, known)
         if "agent" not in value:
             raise MixgymError(f"agent entry {dict(value)!r} lacks the key agent; write agent: NAME")
-        name = str(value["agent"])
-        return cls(str(value.get("label", name)), name, dict(value.get("arguments") or {}))
+        name, arguments = str(value["agent"]), value.get("arguments") or {}
+        if not isinstance(arguments, Mapping):
+            raise MixgymError(f"arguments of agent {name!r} are {arguments!r}, not a mapping")
+        return cls(str(value.get("label", name)), name, dict(arguments))
 
 
 def parse_agent(text: str) -> AgentSpec:
@@ -121,6 +122,40 @@ def check_plain(value: Any, where: str) -> None:
         )
 
 
+def check_name(name: str, kind: str) -> None:
+    """Raise `MixgymError` unless `name` can name a folder; `kind` says what it names."""
+    if not _NAME.fullmatch(name):
+        raise MixgymError(
+            f"{kind} {name!r} cannot name a folder: use letters, digits, '.', '_', '+' or '-', "
+            "starting with a letter or digit"
+        )
+    if len(name) > _LONGEST:
+        raise MixgymError(
+            f"{kind} {name[:20]!r}... has {len(name)} characters, too many for a folder's name: "
+            f"use at most {_LONGEST}"
+        )
+
+
+class RunConfig(TypedDict):
+    """A run's config.json: its request, and what it was made with besides."""
+
+    env: str
+    env_arguments: dict[str, Any]
+    label: str
+    agent: str
+    arguments: dict[str, Any]
+    seed: int
+    corpus_hash: str
+    version: str
+    configuration: NotRequired[str]
+    resolved: NotRequired[dict[str, Any]]
+    action_map: NotRequired[str | None]
+    agent_env_arguments: NotRequired[dict[str, Any]]
+    env_spec: NotRequired[dict[str, Any] | None]
+    versions: NotRequired[dict[str, str]]
+    git: NotRequired[str | None]
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """Everything that decides a run's numbers. Equal requests give equal runs, bit for bit.
@@ -136,6 +171,11 @@ class RunRequest:
     corpus_hash: str
     version: str
     resolved: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """Environment, arm and seed, for people."""
+        return f"{self.env.rpartition('/')[2]} {self.agent.label} seed {self.seed}"
 
     @property
     def configuration(self) -> str:
@@ -156,7 +196,7 @@ class RunRequest:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> RunRequest:
+    def from_json(cls, value: RunConfig | Mapping[str, Any]) -> RunRequest:
         """From `to_json`'s form; further keys (versions, env_spec, ...) are ignored."""
         agent = AgentSpec(value["label"], value["agent"], dict(value["arguments"]))
         return cls(
@@ -169,7 +209,7 @@ class RunRequest:
             dict(value.get("resolved") or {}),
         )
 
-    def differences(self, config: Mapping[str, Any]) -> list[str]:
+    def differences(self, config: RunConfig | Mapping[str, Any]) -> list[str]:
         """One line for each key in which a stored run `config` differs from this request."""
         found = [
             f"{key}: stored {config.get(key)!r}, asked for {value!r}"

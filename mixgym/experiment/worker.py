@@ -1,7 +1,8 @@
-"""A worker process: takes run requests as JSON lines on stdin, answers events on stdout.
+"""A worker process: takes requests as JSON lines on stdin, answers events on stdout.
 
-Started by `mixgym.experiment.pool` as `python -m mixgym.experiment.worker`. It leaves at once when
-stdin ends, which is how it learns that its parent is gone, even if that was killed.
+Started by `mixgym.experiment.pool` as `python -m MODULE`, where the module of a kind of job calls
+`main`. It leaves at once when stdin ends, which is how it learns that its parent is gone, even if
+that was killed.
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 Serve = Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], None]
 
 
-def main(serve: Serve | None = None) -> None:
-    """Serve requests until stdin ends; `serve(message, send)` answers one, by default a run's."""
-    serve = serve or _serve
+def main(serve: Serve) -> None:
+    """Serve requests until stdin ends; `serve(message, send)` answers one."""
     # The protocol owns the real stdout; whatever a library or an agent prints, in Python or in C,
     # goes to stderr instead.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
@@ -65,22 +64,3 @@ def answer(send: Callable[[dict[str, Any]], None], work: Callable[[], object]) -
         send({"event": "failed", "error": text})
     else:
         send({"event": "finished"})
-
-
-def _serve(message: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
-    def run() -> None:
-        from mixgym.compare.runner import execute_run
-        from mixgym.experiment.request import RunRequest
-
-        execute_run(
-            RunRequest.from_json(message["request"]),
-            Path(message["directory"]),
-            lambda progress: send({"event": "progress", **progress}),
-            message["timing_steps"],
-        )
-
-    answer(send, run)
-
-
-if __name__ == "__main__":
-    main()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 def scalar_reward(reward: Any, info: dict[str, Any]) -> float:
     """Return an environment's reward as a number: a vector's weighted sum is in its info."""
-    return float(reward) if np.ndim(reward) == 0 else float(info["reward"])
+    return float(reward) if np.ndim(reward) == 0 else float(info["scalar_reward"])
 
 
 def penalty_vector(weights: Sequence[float], penalty: float) -> NDArray[np.float64]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired
 
 import gymnasium as gym
+from typing_extensions import TypedDict
 
+from mixgym.files import Finite
 from mixgym.rewards.vector import scalar_reward
 
 
@@ -37,6 +39,21 @@ class EpisodeRecord:
     accounts: dict[str, int]
     diverged: bool
     episode: int = 0
+
+
+class StoredRecord(TypedDict):
+    """An `EpisodeRecord` in cost.json."""
+
+    seed: int
+    decisions: int
+    episode_return: float
+    objective_loss: float
+    tokens: int
+    flops: Finite
+    seconds: Finite
+    accounts: dict[str, int]
+    diverged: bool
+    episode: NotRequired[int]
 
 
 class Monitor(gym.Wrapper[Any, Any, Any, Any]):

@@ -8,20 +8,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from typing_extensions import TypedDict
 
 from mixgym.agents import make_agent
 from mixgym.errors import MixgymError
+from mixgym.experiment.outfolder import bind_config, check_config, out_folder
+from mixgym.experiment.policy import COST
 from mixgym.experiment.provenance import code_version, library_versions
 from mixgym.experiment.request import AgentSpec
-from mixgym.files import read_json, write_json
-from mixgym.train.trainer import CONFIG, COST, POLICY, check_config, check_folder, remove
+from mixgym.files import Finite, read_json
+from mixgym.train.saving import keep_policy
 from mixgym.trajectories.record import Trajectories
-
-_LOCK = ".lock"
 
 #: Called with steps done, steps in total, and the last losses.
 Progress = Callable[[int, int, dict[str, float]], None]
+
+
+class OfflineCost(TypedDict):
+    """cost.json of a training on trajectories: of collecting them and of learning."""
+
+    steps: int
+    episodes: int
+    decisions: int
+    tokens: Finite
+    flops: Finite
+    seconds: Finite
+    accounts: dict[str, Finite]
+    collecting: dict[str, Finite]
+    learning: dict[str, Finite]
+    policy: str
+    #: Of every stretch between two saves: steps, and losses by name.
+    losses: list[dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -47,13 +64,13 @@ class OfflineRequest:
 
 def train_offline(
     request: OfflineRequest,
-    out: Path,
+    out: str | Path,
     steps: int,
     *,
     save_every: int = 1000,
     resume: bool = False,
     on_progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> OfflineCost:
     """Let an agent learn from trajectories and return the content of `out`/cost.json.
 
     Writes `config.json`, `policy-<steps>` (the agent's own `save`) and `cost.json`, as
@@ -78,22 +95,14 @@ def train_offline(
     for name, value in (("steps", steps), ("save_every", save_every)):
         if value < 1:
             raise MixgymError(f"{name} is {value}: give at least 1")
-    check_folder(out, resume)
-    agent: Any = make_agent(request.agent.agent, **request.agent.arguments)
-    if not hasattr(agent, "learn_offline"):
-        raise MixgymError(
-            f"agent {agent.name!r} does not learn from trajectories: leave out --dataset, or "
-            "choose cql, bc, iql or td3-bc"
-        )
-    data = _load(request.datasets)
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / _LOCK, timeout=0):
-            return _train(request, out, steps, save_every, agent, data, on_progress)
-    except Timeout:
-        raise MixgymError(
-            f"another mixgym train is writing to {out}; wait for it, or choose another --out"
-        ) from None
+    with out_folder(out, "mixgym train", resume=resume) as out:
+        agent: Any = make_agent(request.agent.agent, **request.agent.arguments)
+        if not hasattr(agent, "learn_offline"):
+            raise MixgymError(
+                f"agent {agent.name!r} does not learn from trajectories: leave out --dataset, or "
+                "choose cql, bc, iql or td3-bc"
+            )
+        return _train(request, out, steps, save_every, agent, _load(request.datasets), on_progress)
 
 
 def _load(paths: Sequence[str]) -> list[Trajectories]:
@@ -122,7 +131,7 @@ def _train(
     agent: Any,
     data: list[Trajectories],
     on_progress: Progress | None,
-) -> dict[str, Any]:
+) -> OfflineCost:
     config = {
         "agent": request.agent.agent,
         "arguments": request.agent.arguments,
@@ -133,16 +142,14 @@ def _train(
         "seed": request.seed,
         "version": code_version(),
     }
-    check_config(out, config)
+    check_config(out, config, "training")
     started = time.perf_counter()
     agent.prepare(data, request.seed)  # before anything is written: it may refuse
-    write_json(
-        out / CONFIG,
-        {**config, "paths": list(request.datasets), "versions": library_versions()},
-    )
+    context = {"paths": list(request.datasets), "versions": library_versions()}
+    bind_config(out, config, "training", context)
     learning, losses = 0.0, []
     if (out / COST).exists():
-        stored = read_json(out / COST)
+        stored = _read_cost(out)
         agent.load(out / stored["policy"])
         learning, losses = stored["learning"]["seconds"], stored["losses"]
     while agent.steps < steps:
@@ -154,7 +161,12 @@ def _train(
         _keep(out, agent, data, learning, losses)
         if on_progress is not None:
             on_progress(agent.steps, steps, found)
-    return read_json(out / COST)
+    return _read_cost(out)
+
+
+def _read_cost(out: Path) -> OfflineCost:
+    remedy = "restore it from a copy, or train anew in another --out"
+    return read_json(out / COST, OfflineCost, remedy=remedy)
 
 
 def _keep(
@@ -172,22 +184,14 @@ def _keep(
     }
     total = {**collecting, "seconds": collecting["seconds"] + learning}
     agent.set_cost(**total)
-    name = f"{POLICY}-{agent.steps:08d}"
-    agent.save(out / name)
-    write_json(
-        out / COST,
-        {
-            "steps": agent.steps,
-            "episodes": sum(len(dataset) for dataset in data),
-            "decisions": sum(len(episode) for dataset in data for episode in dataset.episodes),
-            **total,
-            "accounts": {name: account["tokens"] for name, account in accounts.items()},
-            "collecting": collecting,
-            "learning": {"seconds": learning},
-            "policy": name,
-            "losses": losses,
-        },
-    )
-    for old in out.glob(f"{POLICY}-*"):
-        if old.name != name:
-            remove(old)
+    cost = {
+        "steps": agent.steps,
+        "episodes": sum(len(dataset) for dataset in data),
+        "decisions": sum(len(episode) for dataset in data for episode in dataset.episodes),
+        **total,
+        "accounts": {name: account["tokens"] for name, account in accounts.items()},
+        "collecting": collecting,
+        "learning": {"seconds": learning},
+        "losses": losses,
+    }
+    keep_policy(out, agent, f"{agent.steps:08d}", cost)

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
-from filelock import FileLock, Timeout
+from typing_extensions import TypedDict
 
-import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
-from mixgym.compare.validate import environment_id
-from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
+from mixgym.experiment.environment import (
+    corpus_hash,
+    environment_id,
+    make_environment,
+    mixing_environment,
+)
+from mixgym.experiment.outfolder import bind_config, out_folder
+from mixgym.experiment.policy import COST
 from mixgym.experiment.provenance import code_version, library_versions
 from mixgym.experiment.request import AgentSpec, check_plain
-from mixgym.files import read_json, write_json
-from mixgym.train.monitor import EpisodeRecord, Monitor
+from mixgym.files import Finite, read_json
+from mixgym.train.monitor import EpisodeRecord, Monitor, StoredRecord
+from mixgym.train.saving import keep_policy
 
-CONFIG = "config.json"
-COST = "cost.json"
 CURVE = "learning.png"
-POLICY = "policy"
-_LOCK = ".lock"
 
 #: Called with episodes done, the share of the current one that is done, and its last info.
 Progress = Callable[[int, float, dict[str, Any]], None]
+
+
+class TrainingCost(TypedDict):
+    """A training's cost.json: of all ledger accounts, in total and run by run."""
+
+    episodes: int
+    tokens: int
+    flops: Finite
+    seconds: Finite
+    decisions: int
+    accounts: dict[str, int]
+    policy: str
+    runs: list[StoredRecord]
 
 
 @dataclass(frozen=True)
@@ -59,12 +72,12 @@ class TrainingRequest:
 
 def train_agent(
     request: TrainingRequest,
-    out: Path,
+    out: str | Path,
     episodes: int,
     *,
     resume: bool = False,
     on_progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> TrainingCost:
     """Let an agent learn from whole episodes and return the content of `out`/cost.json.
 
     Writes `config.json`, `policy-<episodes>` (the agent's own `save`) and `cost.json`: LM tokens,
@@ -86,32 +99,13 @@ def train_agent(
     """
     if episodes < 1:
         raise MixgymError(f"episodes is {episodes}: give at least 1")
-    check_folder(out, resume)
-    agent = make_agent(request.agent.agent, **request.agent.arguments)
-    arguments = with_wanted(request.env_arguments, agent.env_arguments)
-    if agent.action_map is not None:
-        arguments["action_map"] = agent.action_map
-    env = Monitor(gym.make(request.env, disable_env_checker=True, **arguments))
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / _LOCK, timeout=0):
+    with out_folder(out, "mixgym train", resume=resume) as out:
+        agent = make_agent(request.agent.agent, **request.agent.arguments)
+        env = Monitor(make_environment(request.env, request.env_arguments, agent))
+        try:
             return _train(request, out, episodes, agent, env, on_progress)
-    except Timeout:
-        raise MixgymError(
-            f"another mixgym train is writing to {out}; wait for it, or choose another --out"
-        ) from None
-    finally:
-        env.close()
-
-
-def check_folder(out: Path, resume: bool) -> None:
-    """Raise `MixgymError` unless `out` is a folder, new or empty unless `resume`."""
-    if out.exists() and not out.is_dir():
-        raise MixgymError(f"{out} is a file: give a folder as --out")
-    if not resume and out.exists() and any(path.name != _LOCK for path in out.iterdir()):
-        raise MixgymError(
-            f"{out} is not empty: pass --resume to go on with what it holds, or another --out"
-        )
+        finally:
+            env.close()
 
 
 def _train(
@@ -121,15 +115,14 @@ def _train(
     agent: Any,
     env: Monitor,
     on_progress: Progress | None,
-) -> dict[str, Any]:
-    inner: Any = env.unwrapped
+) -> TrainingCost:
+    inner = mixing_environment(env)
     config = {
         **request.to_json(),
         "version": code_version(),
-        "corpus_hash": inner.corpus.hash,
+        "corpus_hash": corpus_hash(env),
     }
-    check_config(out, config)
-    write_json(out / CONFIG, {**config, "versions": library_versions()})
+    bind_config(out, config, "training", {"versions": library_versions()})
     env.reset(seed=request.seed)
     agent.start(env, request.seed)
     done, records = _restore(out, agent)
@@ -146,8 +139,9 @@ def _train(
             )
         done += 1
         records += [replace(record, episode=done) for record in fresh]
-        _keep(out, agent, done, records)
-    return read_json(out / COST)
+        keep_policy(out, agent, f"{done:05d}", _cost(done, records))
+        _draw(out, agent, records)
+    return read_cost(out)
 
 
 def _reporter(
@@ -159,36 +153,22 @@ def _reporter(
     return report
 
 
-def check_config(out: Path, config: dict[str, Any]) -> None:
-    """Raise `MixgymError` naming the keys in which the training in `out` is not `config`'s."""
-    if not (out / CONFIG).exists():
-        return
-    stored = read_json(out / CONFIG)
-    changed = [
-        f"{key} (stored {stored.get(key)!r}, now {value!r})"
-        for key, value in config.items()
-        if stored.get(key) != value
-    ]
-    if changed:
-        raise MixgymError(
-            f"{out} holds another training, these keys differ: {'; '.join(changed)}. "
-            "Ask for the same, or choose another --out"
-        )
+def read_cost(out: Path) -> TrainingCost:
+    """Read a training's cost.json; `DamagedFileError` if it is missing, damaged or was changed."""
+    remedy = "restore it from a copy, or train anew in another --out"
+    return read_json(out / COST, TrainingCost, remedy=remedy)
 
 
 def _restore(out: Path, agent: Any) -> tuple[int, list[EpisodeRecord]]:
     """Load the policy that cost.json counts; return the episodes learned and their records."""
     if not (out / COST).exists():
         return 0, []
-    stored = read_json(out / COST)
+    stored = read_cost(out)
     agent.load(out / stored["policy"])
     return stored["episodes"], [EpisodeRecord(**record) for record in stored["runs"]]
 
 
-def _keep(out: Path, agent: Any, done: int, records: list[EpisodeRecord]) -> None:
-    """Save the policy beside the last one, then switch to it by writing cost.json."""
-    name = f"{POLICY}-{done:05d}"
-    agent.save(out / name)
+def _cost(done: int, records: list[EpisodeRecord]) -> dict[str, Any]:
     totals = {
         key: sum(getattr(record, key) for record in records)
         for key in ("tokens", "flops", "seconds", "decisions")
@@ -197,20 +177,8 @@ def _keep(out: Path, agent: Any, done: int, records: list[EpisodeRecord]) -> Non
         account: sum(record.accounts[account] for record in records)
         for account in records[0].accounts
     }
-    write_json(
-        out / COST,
-        {
-            "episodes": done,
-            **totals,
-            "accounts": accounts,
-            "policy": name,
-            "runs": [asdict(record) for record in records],
-        },
-    )
-    for old in out.glob(f"{POLICY}-*"):
-        if old.name != name:
-            remove(old)
-    _draw(out, agent, records)
+    runs = [asdict(record) for record in records]
+    return {"episodes": done, **totals, "accounts": accounts, "runs": runs}
 
 
 def _draw(out: Path, agent: Any, records: list[EpisodeRecord]) -> None:
@@ -221,11 +189,3 @@ def _draw(out: Path, agent: Any, records: list[EpisodeRecord]) -> None:
     losses = [record.objective_loss for record in records]
     tokens = [record.tokens for record in records]
     save(learning_figure(returns, losses, tokens, agent.name), out / CURVE)
-
-
-def remove(folder: Path) -> None:
-    """Delete a saved policy, a folder or a file."""
-    if folder.is_dir():
-        shutil.rmtree(folder)
-    else:
-        folder.unlink()

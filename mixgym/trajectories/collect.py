@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from filelock import FileLock, Timeout
 
-import mixgym  # noqa: F401  (registers the environments)
-from mixgym.compare.validate import build_corpus, environment_id
-from mixgym.errors import CheckpointError, MixgymError
+from mixgym.errors import CheckpointError, DamagedFileError, MixgymError
 from mixgym.experiment.configuration import absolute_paths, resolved_configuration
+from mixgym.experiment.environment import (
+    corpus_hash,
+    environment_id,
+    make_environment,
+    mixing_environment,
+    prepare_environment,
+)
+from mixgym.experiment.outfolder import CONFIG, check_config, out_folder
+from mixgym.experiment.policy import policy_agent
 from mixgym.experiment.pool import Event, Failure, check_workers, run_pool
 from mixgym.experiment.provenance import code_version, git_revision, library_versions
 from mixgym.experiment.request import AgentSpec, parse_agent
-from mixgym.files import read_json, write_json
+from mixgym.files import write_json
 from mixgym.trajectories.dataset import (
+    ASSEMBLING,
     KEY,
+    METADATA,
     POINTER,
     assemble,
     content_digest,
@@ -28,7 +37,7 @@ from mixgym.trajectories.dataset import (
     read_metadata,
     require_minari,
 )
-from mixgym.trajectories.record import read_episode, read_facts
+from mixgym.trajectories.record import read_episode
 from mixgym.trajectories.request import (
     MIXED,
     CollectionRequest,
@@ -37,10 +46,8 @@ from mixgym.trajectories.request import (
     members_of,
 )
 
-CONFIG = "config.json"
 EPISODES = "episodes"
 DATASETS = "datasets"
-_LOCK = ".lock"
 
 
 def collect(
@@ -77,7 +84,7 @@ def collect(
         workers: processes; one a CPU by default.
         ray: use a Ray cluster instead (extra `ray`).
         resume: go on in `out`, which must hold an equal request; `episodes` may be another.
-        on_event: told of every episode's start, progress and end.
+        on_event: told of every episode's start, progress and end, and of those kept.
 
     Raises:
         MixgymError: bad input, a folder in use or of another collection, episodes that failed.
@@ -87,40 +94,38 @@ def collect(
         raise MixgymError(f"episodes is {episodes}: give at least 1")
     check_workers(workers)
     require_minari()
-    out = Path(out)
-    _check_folder(out, resume)
-    spec = parse_agent(behaviour) if isinstance(behaviour, str) else behaviour
-    asked = CollectionRequest(
-        environment_id(env), _pinned(spec), absolute_paths(env_arguments or {}), seed
-    )
-    build_corpus(asked.env, asked.env_arguments)
-    made = gym.make(asked.env, disable_env_checker=True, **asked.env_arguments)
-    try:
-        inner: Any = made.unwrapped
-        if hasattr(inner, "corpus"):
-            inner.corpus.verify()
-        request = replace(
-            asked,
-            corpus_hash=str(getattr(getattr(inner, "corpus", None), "hash", "")),
-            version=code_version(),
-            resolved=resolved_configuration(made, asked.env_arguments),
+    with out_folder(out, "mixgym collect", resume=resume) as out:
+        spec = parse_agent(behaviour) if isinstance(behaviour, str) else behaviour
+        asked = CollectionRequest(
+            environment_id(env), _pinned(spec), absolute_paths(env_arguments or {}), seed
         )
-        out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / _LOCK, timeout=0):
-            _check_config(out, request)
-            name = _dataset_id(out, dataset_id, request)
-            context = {"versions": library_versions(), "git": git_revision()}
+        prepare_environment(asked.env, asked.env_arguments)
+        made = make_environment(asked.env, asked.env_arguments)
+        try:
+            request = _bound(asked, made)
+            stored = check_config(out, request.to_json(), "collection")
+            name = _dataset_id(dataset_id, stored, request)
             root = out / DATASETS if datasets_path is None else Path(datasets_path).absolute()
             _check_dataset(root / name, out, request)
-            write_json(out / CONFIG, {**request.to_json(), "dataset_id": name, **context})
+            if stored is None or stored["dataset_id"] != name:
+                context = {"versions": library_versions(), "git": git_revision()}
+                config = {**request.to_json(), "dataset_id": name, **context}
+                write_json(out / CONFIG, config, digest=True)
             _log(request, out, episodes, workers, ray, on_event)
             return _assemble(request, out, episodes, made, name, root)
-    except Timeout:
-        raise MixgymError(
-            f"another mixgym collect is writing to {out}; wait for it, or choose another --out"
-        ) from None
-    finally:
-        made.close()
+        finally:
+            made.close()
+
+
+def _bound(asked: CollectionRequest, env: gym.Env[Any, Any]) -> CollectionRequest:
+    """A request with the data and code that it means here; the corpus is verified."""
+    mixing_environment(env).verify()
+    return replace(
+        asked,
+        corpus_hash=corpus_hash(env),
+        version=code_version(),
+        resolved=resolved_configuration(env, asked.env_arguments),
+    )
 
 
 def _pinned(spec: AgentSpec) -> AgentSpec:
@@ -128,8 +133,6 @@ def _pinned(spec: AgentSpec) -> AgentSpec:
 
     Workers may run in another folder, and the policy may be trained on between two calls.
     """
-    from mixgym.train.evaluate import policy_agent
-
     if spec.agent == MIXED:
         members = [_pinned(member) for member in members_of(spec)]
         if members == members_of(spec):
@@ -146,36 +149,13 @@ def _pinned(spec: AgentSpec) -> AgentSpec:
     return replace(spec, arguments={**pinned, **spec.arguments, "policy": str(folder)})
 
 
-def _check_folder(out: Path, resume: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise MixgymError(f"{out} is a file: give a folder as --out")
-    if not resume and out.exists() and any(path.name != _LOCK for path in out.iterdir()):
-        raise MixgymError(
-            f"{out} is not empty: pass --resume to go on with what it holds, or another --out"
-        )
-
-
-def _check_config(out: Path, request: CollectionRequest) -> None:
-    if not (out / CONFIG).exists():
-        return
-    stored = read_json(out / CONFIG)
-    changed = [
-        f"{key} (stored {stored.get(key)!r}, now {value!r})"
-        for key, value in request.to_json().items()
-        if stored.get(key) != value
-    ]
-    if changed:
-        raise MixgymError(
-            f"{out} holds another collection, these keys differ: {'; '.join(changed)}. Ask for the "
-            "same, or choose another --out"
-        )
-
-
-def _dataset_id(out: Path, given: str | None, request: CollectionRequest) -> str:
+def _dataset_id(
+    given: str | None, stored: dict[str, Any] | None, request: CollectionRequest
+) -> str:
     if given is not None:
         return check_dataset_id(given)
-    if (out / CONFIG).exists():
-        return read_json(out / CONFIG)["dataset_id"]
+    if stored is not None:
+        return check_dataset_id(stored["dataset_id"])
     return default_dataset_id(request.env, request.behaviour.agent)
 
 
@@ -198,11 +178,13 @@ def _log(
     folder.mkdir(exist_ok=True)
     for partial in folder.glob(".*.tmp"):  # of a killed worker
         partial.unlink()
-    jobs = [
-        EpisodeJob(request, index, episode_path(out, index))
-        for index in range(episodes)
-        if (read_facts(episode_path(out, index)) or {}).get("request") != request.digest
-    ]
+    jobs = []
+    for index in range(episodes):
+        job = EpisodeJob(request, index, episode_path(out, index))
+        if _collected(job.path, request):
+            on_event(Event("kept", job, {}))
+        else:
+            jobs.append(job)
     if not jobs:
         return
     failures: list[Failure]
@@ -216,8 +198,16 @@ def _log(
         first = failures[0]
         raise MixgymError(
             f"{len(failures)} of {len(jobs)} episodes failed; finished ones are kept in {out}. "
-            f"Episode {first.job.index}: {first.error}"
+            f"{first.job.title}: {first.error}"
         )
+
+
+def _collected(path: Path, request: CollectionRequest) -> bool:
+    """Whether a file holds an episode of this very request, every bit as it was written."""
+    try:
+        return read_episode(path).facts.get("request") == request.digest
+    except DamagedFileError:
+        return False
 
 
 def _assemble(
@@ -231,10 +221,13 @@ def _assemble(
     logged = [read_episode(episode_path(out, index)) for index in range(episodes)]
     folder = root / dataset_id
     if not _whole(folder, content_digest(logged)):
-        assemble(logged, env, request, dataset_id, root)
+        if root.is_relative_to(out):  # of a process that was killed, or of another version
+            for left in root.glob(f"{ASSEMBLING}*"):
+                shutil.rmtree(left, ignore_errors=True)
+        assemble(logged, env, request, dataset_id, root, owner=out)
     inside = folder.is_relative_to(out)
     path = folder.relative_to(out) if inside else folder
-    write_json(out / POINTER, {"dataset_id": dataset_id, "path": str(path)})
+    write_json(out / POINTER, {"dataset_id": dataset_id, "path": str(path)}, digest=True)
     return folder
 
 
@@ -261,6 +254,6 @@ def _check_dataset(folder: Path, out: Path, request: CollectionRequest) -> None:
         raise
     if any(stored.get(key) != value for key, value in request.to_json().items()):
         raise MixgymError(
-            f"{folder} holds a dataset of another collection: give another --dataset-id, or "
-            "delete that folder"
+            f"{folder} holds a dataset of another collection by its {METADATA}: give another "
+            "--dataset-id, or delete that folder"
         )

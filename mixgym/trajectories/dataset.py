@@ -7,23 +7,25 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import gymnasium as gym
 import numpy as np
+from typing_extensions import TypedDict
 
-from mixgym.errors import MixgymError, missing_extra
-from mixgym.files import read_json, write_json
+from mixgym.errors import DamagedFileError, MixgymError, UnwritableFileError, missing_extra
+from mixgym.files import Finite, read_json, write_json
 from mixgym.ledger import ACCOUNTS
 from mixgym.trajectories.check import check_trajectories
 from mixgym.trajectories.record import (
     SEPARATOR,
+    Facts,
+    Played,
     Trajectories,
     Trajectory,
     layout_from_json,
@@ -37,10 +39,46 @@ from mixgym.trajectories.request import CollectionRequest
 FORMAT = 1
 KEY = "mixgym"  # of everything that is ours in Minari's metadata
 POINTER = "dataset.json"  # of a collection's folder: where its dataset is
+ASSEMBLING = ".assembling-"  # begins the name of a folder in which a dataset is made
 RECORD = "record"  # key of the digest of infos and metadata
 METADATA = "metadata.json"  # Minari's name
+_DATA = "main_data.hdf5"  # Minari's name
 REFERENCES = ("ref_min_score", "ref_max_score")  # Minari's names
 _PATH = "MINARI_DATASETS_PATH"
+
+
+class Pointer(TypedDict):
+    """A collection's dataset.json."""
+
+    dataset_id: str
+    path: str
+
+
+class Metadata(TypedDict):
+    """What is ours in Minari's metadata of a dataset."""
+
+    format: int
+    env: str
+    env_arguments: dict[str, Any]
+    behaviour: Played
+    seed: int
+    corpus_hash: str
+    version: str
+    digest: str
+    task: dict[str, Any]
+    layout: dict[str, Any]
+    action_map: dict[str, Any]
+    accounts: dict[str, dict[str, Finite]]
+    cost: dict[str, Finite]
+    episodes: list[Facts]
+
+
+class MetadataFile(TypedDict):
+    """Minari's metadata of a dataset, as far as we read it."""
+
+    mixgym: Metadata
+    ref_min_score: NotRequired[Finite]
+    ref_max_score: NotRequired[Finite]
 
 
 def _minari() -> Any:
@@ -63,11 +101,21 @@ def assemble(
     request: CollectionRequest,
     dataset_id: str,
     root: Path,
+    *,
+    owner: Path | None = None,
 ) -> Path:
     """Write `episodes` as the Minari dataset `dataset_id` under `root` and return its folder.
 
     It appears whole or not at all; an older one of that id is replaced, its reference scores kept
     if they can be read.
+
+    Args:
+        owner: a folder that only this process writes to; what an earlier process left half made
+            for it, whatever killed that, is cleared away.
+
+    Raises:
+        UnwritableFileError: the disk is full, or the place cannot be written.
+        MissingExtraError: Minari is not installed.
     """
     minari = _minari()
     folder = root / dataset_id
@@ -75,8 +123,7 @@ def assemble(
         kept = reference_scores(folder)
     except MixgymError:  # damaged, and now made anew
         kept = {}
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".assembling-", dir=root) as temporary:
+    with _assembling(root, str(owner or folder), folder) as temporary:
         with _datasets_path(temporary), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Minari's, about authors and links
             made = minari.create_dataset_from_buffers(
@@ -92,8 +139,28 @@ def assemble(
                 requirements=["mixgym"],
             )
         made.storage.update_metadata({KEY: _metadata(episodes, env, request), **kept})
-        _put(Path(temporary), root, dataset_id)
+        _put(temporary, root, dataset_id)
     return folder
+
+
+@contextmanager
+def _assembling(root: Path, owner: str, folder: Path) -> Iterator[Path]:
+    """Yield an empty folder in `root`, the same for an owner each time, which is taken away."""
+    name = hashlib.sha256(owner.encode()).hexdigest()[:12]
+    temporary = root / f"{ASSEMBLING}{name}"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+    except (OSError, RuntimeError) as error:  # h5py raises either, and names no file
+        if isinstance(error, MixgymError):
+            raise
+        raise UnwritableFileError(
+            f"the dataset in {folder} cannot be written ({error}): make room or choose another "
+            "place; the episodes are kept, go on with --resume"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _spec(env: gym.Env[Any, Any]) -> Any:
@@ -264,8 +331,8 @@ def load_trajectories(path: str | Path, *, corpus_hash: str | None = None) -> Tr
         )
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise MixgymError(
-            f"the dataset in {folder} is damaged ({error}): assemble it again with mixgym collect "
-            "--resume, or restore it from a copy"
+            f"the dataset in {folder} is damaged ({error}), its {METADATA} or {_DATA}: assemble it "
+            "again with mixgym collect --resume, or restore it from a copy"
         ) from error
     if dataset.spec.action_space != data.action_map.space:
         raise MixgymError(
@@ -274,15 +341,16 @@ def load_trajectories(path: str | Path, *, corpus_hash: str | None = None) -> Tr
         )
     if content_digest(episodes) != ours.get("digest"):
         raise MixgymError(
-            f"the dataset in {folder} does not match its own digest: restore it from a copy, or "
-            "assemble it again with mixgym collect --resume"
+            f"the {_DATA} of the dataset in {folder} does not match the digest in its {METADATA}: "
+            "restore it from a copy, or assemble it again with mixgym collect --resume"
         )
     check_trajectories(data)
     # Datasets of older versions have none.
     if RECORD in ours and record_digest(ours, episodes) != ours[RECORD]:
         raise MixgymError(
-            f"the infos or the metadata of the dataset in {folder} do not match their own digest: "
-            "restore it from a copy, or assemble it again with mixgym collect --resume"
+            f"the infos or the metadata of the dataset in {folder} ({_DATA}, {METADATA}) do not "
+            "match their own digest: restore it from a copy, or assemble it again with mixgym "
+            "collect --resume"
         )
     return data
 
@@ -318,7 +386,8 @@ def dataset_folder(path: str | Path) -> Path:
     """
     given = Path(path)
     if (given / POINTER).exists():
-        return given / read_json(given / POINTER)["path"]
+        remedy = "write it anew with mixgym collect --resume"
+        return given / read_json(given / POINTER, Pointer, remedy=remedy)["path"]
     if (given / "data" / METADATA).exists():
         return given
     if (given / METADATA).exists() and given.name == "data":
@@ -326,8 +395,8 @@ def dataset_folder(path: str | Path) -> Path:
     if _PATH in os.environ and (Path(os.environ[_PATH]) / given / "data" / METADATA).exists():
         return Path(os.environ[_PATH]) / given
     raise MixgymError(
-        f"no dataset of trajectories at {path}: give the --out of mixgym collect, or the folder "
-        "of a Minari dataset that it made"
+        f"no dataset of trajectories at {path}, no {POINTER} in it: give the --out of mixgym "
+        "collect, or the folder of a Minari dataset that it made"
     )
 
 
@@ -337,15 +406,19 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     Raises:
         MixgymError: missing, damaged, or not of a dataset that mixgym made.
     """
-    try:
-        metadata = read_json(folder / "data" / METADATA)
-        if metadata[KEY]["format"] != FORMAT:
-            raise ValueError(f"format {metadata[KEY]['format']!r}, this version reads {FORMAT}")
-        return metadata
-    except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise MixgymError(
-            f"the dataset in {folder} was not made by mixgym collect, or is damaged ({error!r})"
-        ) from error
+    path = folder / "data" / METADATA
+    remedy = "assemble it again with mixgym collect --resume, or restore it from a copy"
+    ours = read_json(path, dict[str, Any], remedy=remedy).get(KEY)
+    if not isinstance(ours, dict):
+        raise DamagedFileError(
+            f"the dataset in {folder} was not made by mixgym collect: {path} has no {KEY!r}; give "
+            "one that was"
+        )
+    if ours.get("format") != FORMAT:
+        raise DamagedFileError(
+            f"{path} has format {ours.get('format')!r}, this version reads {FORMAT}: {remedy}"
+        )
+    return read_json(path, MetadataFile, remedy=remedy)
 
 
 def reference_scores(folder: Path) -> dict[str, float]:

@@ -11,42 +11,23 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
-from mixgym.envs.arguments import with_wanted
 from mixgym.errors import MixgymError
+from mixgym.experiment.environment import (
+    Wanted,
+    corpus_hash,
+    make_environment,
+    mixing_environment,
+)
 from mixgym.experiment.request import AgentSpec
-from mixgym.simplex import BOX_TOLERANCE, Mixture, Simplex
-from mixgym.trajectories.behaviours import BEHAVIOURS, Behaviour, make_behaviour
+from mixgym.experiment.rollout import rollout
+from mixgym.simplex import Simplex
+from mixgym.trajectories.behaviours import BEHAVIOURS, make_behaviour
+from mixgym.trajectories.players import player_of
 from mixgym.trajectories.record import SEPARATOR, Trajectory, write_episode
 from mixgym.trajectories.request import CollectionRequest
 
-# Separates the behaviour's random numbers from every stream of the environment and the agents.
-_BEHAVIOUR_STREAM = int.from_bytes(b"bhvr")
-
 Progress = Callable[[int, int], None]
-
-
-class MixtureView(gym.Wrapper[Any, Any, Any, Any]):
-    """What an agent that emits mixtures sees of an environment whose actions are points of a box.
-
-    It looks like the environment, `unwrapped` included, but for its action space, `Simplex(K)`.
-    """
-
-    def __init__(self, env: gym.Env[Any, Any]) -> None:
-        super().__init__(env)
-        self._inner: Any = env.unwrapped
-        self.action_space = Simplex(self._inner.task.K)
-
-    @property
-    def unwrapped(self) -> Any:
-        """Itself: agents look for the action space here."""
-        return self
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._inner, name)
 
 
 def collect_episode(
@@ -79,19 +60,14 @@ def build(request: CollectionRequest, member: AgentSpec) -> tuple[gym.Env[Any, A
     dataset must see and earn the same. Gradients that an agent needs are measured besides.
     """
     player: Any
-    arguments = dict(request.env_arguments)
+    wanted = Wanted()
     if member.agent in BEHAVIOURS:
         player = make_behaviour(member.agent, member.arguments)
     else:
         player = make_agent(member.agent, **member.arguments)
-        wanted = {k: v for k, v in player.env_arguments.items() if k == "gradients"}
-        arguments = with_wanted(arguments, wanted)
-    return gym.make(request.env, disable_env_checker=True, **arguments), player
-
-
-def corpus_hash(env: gym.Env[Any, Any]) -> str:
-    """Content hash of an environment's corpus; "" for one that has none."""
-    return str(getattr(getattr(env.unwrapped, "corpus", None), "hash", ""))
+        measured = {k: v for k, v in player.env_arguments.items() if k == "gradients"}
+        wanted = Wanted(env_arguments=measured)
+    return make_environment(request.env, request.env_arguments, wanted), player
 
 
 def run_episode(
@@ -115,31 +91,27 @@ def run_episode(
     Raises:
         MixgymError: the environment is not a mixing environment with a box of actions.
     """
-    inner: Any = env.unwrapped
-    if not hasattr(inner, "task") or not hasattr(inner, "action_map"):
-        raise MixgymError(f"{inner} is not a mixgym environment: it has no task or action map")
+    inner = mixing_environment(env)
     if isinstance(env.action_space, Simplex):
         raise MixgymError(
             f"{inner} takes mixtures, but logged actions are points of a box: make it with another "
             "action_map"
         )
     started = time.perf_counter()
-    observation, info = env.reset(seed=seed)
-    choose = _chooser(env, player, seed)
-    observations, infos = [np.array(observation, np.float32)], [_flat(info)]
-    actions: list[NDArray[np.float32]] = []
-    rewards: list[float] = []
-    ends: list[tuple[bool, bool]] = []
-    while not ends or not any(ends[-1]):
-        action = _inside(choose(observation, info, len(actions) / inner.task.decisions))
-        observation, reward, terminated, truncated, info = env.step(action)
-        observations.append(np.array(observation, np.float32))
+    actor = player_of(player)
+    observations, infos, actions, rewards, ends = [], [], [], [], []
+    info: dict[str, Any] = {}
+    for step in rollout(env, actor, seed):
+        info = step.info
+        observations.append(np.array(step.observation, np.float32))
         infos.append(_flat(info))
-        actions.append(action)
-        rewards.append(float(reward))
-        ends.append((bool(terminated), bool(truncated)))
+        if step.action is None:
+            continue
+        actions.append(step.action)
+        rewards.append(float(step.reward))
+        ends.append((step.terminated, step.truncated))
         if on_progress is not None:
-            on_progress(len(actions), inner.task.decisions)
+            on_progress(step.decision, inner.task.decisions)
     ledger = getattr(inner, "ledger", None)
     return Trajectory(
         index=index,
@@ -158,41 +130,6 @@ def run_episode(
             "seconds": time.perf_counter() - started,
         },
     )
-
-
-def _inside(action: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clip what action maps take for rounding; the environment refuses what lies further out."""
-    outside = np.abs(action) > 1.0 + BOX_TOLERANCE
-    return np.where(outside, action, np.clip(action, -1.0, 1.0)).astype(np.float32)
-
-
-def _chooser(env: gym.Env[Any, Any], player: Any, seed: int) -> Callable[..., NDArray[np.float32]]:
-    """A function from observation, info and share spent to the box action that is played."""
-    inner: Any = env.unwrapped
-
-    def as_action(mixture: Mixture, current: Mixture) -> NDArray[np.float32]:
-        return np.asarray(inner.action_map.to_action(mixture, current), dtype=np.float32)
-
-    if isinstance(player, Behaviour):
-        stream = np.random.SeedSequence(seed, spawn_key=(_BEHAVIOUR_STREAM,))
-        player.start(inner.task, np.random.default_rng(stream))
-
-        def propose(_: Any, info: Mapping[str, Any], spent: float) -> NDArray[np.float32]:
-            current = np.asarray(info["mixture"], dtype=np.float64)
-            return as_action(player.propose(current, spent), current)
-
-        return propose
-    mixtures = player.action_map == "simplex"
-    player.start(MixtureView(env) if mixtures else env, seed)
-
-    def act(observation: Any, info: dict[str, Any], spent: float) -> NDArray[np.float32]:
-        action = np.asarray(player.act(observation, info), dtype=np.float32)
-        if mixtures:
-            current = np.asarray(info["mixture"], dtype=np.float64)
-            return as_action(np.asarray(action, dtype=np.float64), current)
-        return action
-
-    return act
 
 
 def _flat(info: Mapping[str, Any], prefix: str = "") -> dict[str, NDArray[Any]]:

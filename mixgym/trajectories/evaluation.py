@@ -248,7 +248,7 @@ def offline_policy(
         CheckpointError: no policy there.
     """
     from mixgym.agents import make_agent
-    from mixgym.train.evaluate import policy_agent
+    from mixgym.experiment.policy import policy_agent
     from mixgym.trajectories.dataset import load_trajectories
 
     spec = policy_agent(policy)

@@ -57,10 +57,10 @@ def run_ray(
                 except ray.exceptions.RayError as lost:
                     error = f"its Ray task was lost: {lost}"
                 if error is None:
-                    on_event(Event("finished", job, {}))  # type: ignore[arg-type]
+                    on_event(Event("finished", job, {}))
                 else:
-                    failures.append(Failure(job, error))  # type: ignore[arg-type]
-                    on_event(Event("failed", job, {"error": error}))  # type: ignore[arg-type]
+                    failures.append(Failure(job, error))
+                    on_event(Event("failed", job, {"error": error}))
     finally:
         if ours:
             ray.shutdown()

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from mixgym.envs.observation import ObservationLayout
 from mixgym.envs.task import MixingTask
-from mixgym.errors import MixgymError
-from mixgym.files import atomic_path
+from mixgym.errors import DamagedFileError, MixgymError
+from mixgym.files import Finite, atomic_path, parse_json, reading
 from mixgym.simplex import ActionMap, make_action_map
 
 #: Separates the keys of nested infos in names of arrays.
 SEPARATOR = "/"
 _STEPS = ("observations", "actions", "rewards", "terminations", "truncations")
+
+
+class Played(TypedDict):
+    """A behaviour or an agent that logged an episode."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+class Facts(TypedDict):
+    """What an episode's file says once an episode. `return` may be NaN."""
+
+    index: NotRequired[int]
+    seed: int
+    behaviour: Played
+    diverged: bool
+    ledger: dict[str, dict[str, Finite]]
+    seconds: Finite
+    request: NotRequired[str]
+    corpus_hash: NotRequired[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,13 +204,14 @@ def layout_from_json(plain: Mapping[str, Any]) -> ObservationLayout:
 
 
 def write_episode(path: Path, episode: Trajectory) -> None:
-    """Write an episode as one safetensors file, whole or not at all."""
+    """Write an episode as one safetensors file, whole or not at all, with a digest of itself."""
     from safetensors.numpy import save
 
     arrays = {name: getattr(episode, name) for name in _STEPS}
     arrays |= {f"infos{SEPARATOR}{name}": value for name, value in episode.infos.items()}
+    arrays = {name: np.ascontiguousarray(value) for name, value in arrays.items()}
     facts = json.dumps({**episode.facts, "index": episode.index})
-    content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, {"facts": facts})
+    content = save(arrays, {"facts": facts, "digest": _digest(facts, arrays)})
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
@@ -197,18 +220,26 @@ def read_episode(path: Path) -> Trajectory:
     """Read an episode's file.
 
     Raises:
-        MixgymError: it is damaged.
+        DamagedFileError: it is missing, damaged, or was changed after it was written.
     """
     from safetensors import SafetensorError, safe_open
 
+    remedy = "delete it and collect again with --resume"
     try:
-        with safe_open(path, framework="numpy") as file:
-            facts = json.loads(file.metadata()["facts"])
+        with reading(path, remedy), safe_open(path, framework="numpy") as file:
+            header = file.metadata()
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise MixgymError(
-            f"{path} is not a whole episode ({error}): delete it and collect again with --resume"
-        ) from error
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, DamagedFileError):
+            raise
+        raise DamagedFileError(f"{path} is not a whole episode ({error}): {remedy}") from error
+    text = (header or {}).get("facts", "")
+    # Episodes of older versions have no digest.
+    if "digest" in (header or {}) and header["digest"] != _digest(text, arrays):
+        raise DamagedFileError(f"{path} was changed after it was written: {remedy}")
+    for name in sorted(set(_STEPS) - arrays.keys()):
+        raise DamagedFileError(f"{path} is not a whole episode (it lacks {name}): {remedy}")
+    facts: Any = parse_json(text, f"the header of {path}", Facts, remedy=remedy)
     infos = {
         name.removeprefix(f"infos{SEPARATOR}"): value
         for name, value in arrays.items()
@@ -222,12 +253,10 @@ def read_episode(path: Path) -> Trajectory:
     )
 
 
-def read_facts(path: Path) -> dict[str, Any] | None:
-    """What an episode's file says once an episode; None if it is missing or damaged."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return json.loads(file.metadata()["facts"])
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
-        return None
+def _digest(facts: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over all that an episode's file says."""
+    digest = hashlib.sha256(facts.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()

@@ -20,6 +20,11 @@ class EpisodeJob:
     index: int
     path: Path
 
+    @property
+    def title(self) -> str:
+        """Its number."""
+        return f"Episode {self.index}"
+
     def message(self) -> dict[str, Any]:
         """What the worker is sent."""
         return {

@@ -13,23 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
-import mixgym  # noqa: F401  (registers the environments)
-from mixgym.compare.validate import environment_id
 from mixgym.errors import MixgymError, missing_extra
+from mixgym.experiment.environment import environment_id
+from mixgym.experiment.outfolder import bind_config, out_folder
 from mixgym.experiment.provenance import code_version, library_versions
 from mixgym.experiment.request import AgentSpec, check_plain
-from mixgym.files import read_json, write_json, write_text
+from mixgym.files import write_text
+from mixgym.tune.journal import JOURNAL, mend_journal
 from mixgym.tune.space import Space, defaults, search_space, split_arguments, suggest
 from mixgym.tune.trial import run_trial, spent, trial_folder
 
 #: Seeds from here on are tuning's; comparisons count from 0.
 FIRST_SEED = 10_000
-CONFIG = "config.json"
 BEST = "best.yml"
-_JOURNAL = "study.log"
-_LOCK = ".lock"
 _STARTUP_TRIALS = 5
 
 #: Called after every stage with the trial's number, the stage and its objective.
@@ -129,7 +126,7 @@ class TuningResult:
 
 def tune_agent(
     request: TuningRequest,
-    out: Path,
+    out: str | Path,
     trials: int,
     *,
     resume: bool = False,
@@ -158,25 +155,14 @@ def tune_agent(
         raise MixgymError(f"trials is {trials}: give at least 1")
     space = request.space()
     optuna = _optuna()
-    if out.exists() and not out.is_dir():
-        raise MixgymError(f"{out} is a file: give a folder as --out")
-    if not resume and out.exists() and any(path.name != _LOCK for path in out.iterdir()):
-        raise MixgymError(
-            f"{out} is not empty: pass --resume to go on with what it holds, or another --out"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / _LOCK, timeout=0), _quiet(optuna):
-            _check_config(out, {**request.to_json(), "version": code_version()})
-            study = _open(optuna, out)
-            _requeue_interrupted(optuna, study, space)
-            while _finished(optuna, study) < trials:
-                _run_next(optuna, study, request, space, out, on_progress)
-            return _write_best(optuna, study, request, space, out)
-    except Timeout:
-        raise MixgymError(
-            f"another mixgym tune is writing to {out}; wait for it, or choose another --out"
-        ) from None
+    with out_folder(out, "mixgym tune", resume=resume) as out, _quiet(optuna):
+        config = {**request.to_json(), "version": code_version()}
+        bind_config(out, config, "study", {"versions": library_versions()})
+        study = _open(optuna, out)
+        _requeue_interrupted(optuna, study, space)
+        while _finished(optuna, study) < trials:
+            _run_next(optuna, study, request, space, out, on_progress)
+        return _write_best(optuna, study, request, space, out)
 
 
 def _optuna() -> Any:
@@ -197,23 +183,6 @@ def _quiet(optuna: Any) -> Any:
         optuna.logging.set_verbosity(before)
 
 
-def _check_config(out: Path, config: dict[str, Any]) -> None:
-    if not (out / CONFIG).exists():
-        write_json(out / CONFIG, {**config, "versions": library_versions()})
-        return
-    stored = read_json(out / CONFIG)
-    changed = [
-        f"{key} (stored {stored.get(key)!r}, now {value!r})"
-        for key, value in config.items()
-        if stored.get(key) != value
-    ]
-    if changed:
-        raise MixgymError(
-            f"{out} holds another study, these keys differ: {'; '.join(changed)}. "
-            "Ask for the same, or choose another --out"
-        )
-
-
 def _open(optuna: Any, out: Path) -> Any:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
@@ -227,7 +196,8 @@ def _open(optuna: Any, out: Path) -> Any:
         def release(self) -> None:
             return None
 
-    journal = str(out / _JOURNAL)
+    mend_journal(out / JOURNAL)
+    journal = str(out / JOURNAL)
     storage = JournalStorage(JournalFileBackend(journal, Ours(journal)))
     pruner = optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS)
     return optuna.create_study(
@@ -312,7 +282,12 @@ def _write_best(
     folders = {
         trial_folder(t.params) for t in study.get_trials() if t.params.keys() == space.keys()
     }
-    tokens = sum(spent(out / name) for name in folders if (out / name).exists())
+    whole = {trial_folder(t.params) for t in done}
+    tokens = sum(
+        spent(out / name, learned=name in whole and request.episodes > 0, judged=name in whole)
+        for name in folders
+        if (out / name).exists()
+    )
     best = min(done, key=lambda trial: (trial.value, trial.number))
     if not math.isfinite(best.value):
         raise MixgymError(

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
+from typing_extensions import TypedDict
 
 from mixgym.agents import make_agent
-from mixgym.envs.arguments import with_wanted
+from mixgym.experiment.environment import make_environment
+from mixgym.experiment.policy import COST
 from mixgym.experiment.request import AgentSpec
-from mixgym.files import read_json, write_json
-from mixgym.train.trainer import COST, TrainingRequest, train_agent
+from mixgym.experiment.rollout import play
+from mixgym.files import Finite, read_json, write_json
+from mixgym.train.trainer import TrainingRequest, read_cost, train_agent
 
 JUDGED = "judged.json"
 
@@ -68,7 +70,7 @@ def run_trial(
     if episodes:
         request = TrainingRequest(agent, env, dict(env_arguments), training_seed)
         for episode in range(1, episodes + 1):
-            cost = train_agent(request, folder, episode, resume=folder.exists())
+            cost = train_agent(request, folder, episode, resume=True)
             report(episode, _learned(cost["runs"], episode))
         judged = AgentSpec(agent.label, agent.agent, {"policy": str(folder)})
     objectives: list[float] = []
@@ -87,24 +89,48 @@ def _learned(runs: Sequence[Mapping[str, Any]], episode: int) -> float:
     return _finite(own[-1]["objective_loss"])
 
 
-def spent(folder: Path) -> int:
-    """LM tokens of all that was finished in a trial's folder, pruned or not."""
-    training = read_json(folder / COST)["tokens"] if (folder / COST).exists() else 0
-    judged = read_json(folder / JUDGED) if (folder / JUDGED).exists() else {}
-    return training + sum(entry["tokens"] for entry in judged.values())
+def spent(folder: Path, *, learned: bool = False, judged: bool = False) -> int:
+    """LM tokens of all that was finished in a trial's folder, pruned or not.
+
+    Args:
+        folder: the trial's.
+        learned, judged: whether what learning and judging cost must be there, as in a trial that
+            was seen to its end.
+
+    Raises:
+        DamagedFileError: a file is not as it was written, or missing.
+    """
+    training = read_cost(folder)["tokens"] if learned or (folder / COST).exists() else 0
+    return training + sum(entry["tokens"] for entry in _judged(folder, judged).values())
+
+
+class _Judged(TypedDict):
+    """What judged.json says of a seed; None for an objective that is not finite."""
+
+    objective: Finite | None
+    tokens: int
+
+
+def _judged(folder: Path, needed: bool = False) -> dict[str, _Judged]:
+    """A trial's judged runs by seed."""
+    path = folder / JUDGED
+    if not needed and not path.exists():
+        return {}
+    remedy = "restore it from a copy, or tune anew in another --out"
+    return read_json(path, dict[str, _Judged], remedy=remedy)
 
 
 def _judge(
     agent: AgentSpec, env: str, env_arguments: Mapping[str, Any], seed: int, folder: Path
 ) -> Judgement:
-    done = read_json(folder / JUDGED) if (folder / JUDGED).exists() else {}
+    done = _judged(folder)
     if str(seed) in done:
         return Judgement(_finite(done[str(seed)]["objective"]), done[str(seed)]["tokens"])
     result = judge(agent, env, env_arguments, seed)
     finite = math.isfinite(result.objective)
     objective = result.objective if finite else None  # JSON has no infinity
     done[str(seed)] = {"objective": objective, "tokens": result.tokens}
-    write_json(folder / JUDGED, done)
+    write_json(folder / JUDGED, done, digest=True)
     return result
 
 
@@ -114,19 +140,10 @@ def judge(agent: AgentSpec, env: str, env_arguments: Mapping[str, Any], seed: in
     Test data is not read.
     """
     made = make_agent(agent.agent, **agent.arguments)
-    arguments = with_wanted(env_arguments, made.env_arguments)
-    if made.action_map is not None:
-        arguments["action_map"] = made.action_map
-    environment = gym.make(env, disable_env_checker=True, **arguments)
+    environment = make_environment(env, env_arguments, made)
     try:
         inner: Any = environment.unwrapped
-        observation, info = environment.reset(seed=seed)
-        made.start(environment, seed)
-        done = False
-        while not done:
-            action = made.act(observation, info)
-            observation, _, terminated, truncated, info = environment.step(action)
-            done = terminated or truncated
+        info = play(environment, made, seed).info
         objective = math.inf
         if not info["diverged"]:
             objective = float(inner.report("validation")["objective_loss"])

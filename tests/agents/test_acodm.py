@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 import torch
 from mixgym_agents.acodm.agent import AcOdm
-from mixgym_agents.acodm.config import Config, Released, hyperparameters
-from mixgym_agents.acodm.ddpg import Ddpg
+from mixgym_agents.acodm.config import Config
+from mixgym_agents.acodm.ddpg import Ddpg, make_network, policy
+from mixgym_agents.acodm.released import Released, ReleasedDdpg
 from mixgym_agents.acodm.replay import Batch, ReplayBuffer
-from mixgym_agents.learning.networks import Inputs, Normaliser, make_network, policy
+from mixgym_agents.learning.networks import Inputs
+from mixgym_agents.learning.normaliser import Normaliser
 
 from mixgym.envs.observation import ObservationLayout
 from mixgym.errors import MixgymError, UnknownNameError
 from mixgym.lm.threads import private_rng
-from tests.agents.toy import Bandit, ContextualSimplex, average_reward
+from tests.agents.toy import Bandit, ContextualSimplex, average_reward, step
 
 SMALL: dict[str, Any] = {"width": 16, "depth": 2, "batch_size": 16, "updates_per_decision": 1}
 KINDS: tuple[dict[str, Any], ...] = (
@@ -37,7 +39,7 @@ def layout(K: int = 4) -> ObservationLayout:
 
 def filled(transitions: int = 40, **arguments: Any) -> Ddpg:
     """A learner with random transitions in its buffer."""
-    ddpg = Ddpg(Config(**{**SMALL, "tau": 0.1, **arguments}), layout(), seed=0)
+    ddpg = ReleasedDdpg(Config(**{**SMALL, "tau": 0.1, **arguments}), layout(), seed=0)
     rng = np.random.default_rng(0)
     size, R = ddpg.layout.size, 4 if ddpg.config.released.vector_critic else 1
     for index in range(transitions):
@@ -178,7 +180,7 @@ def test_replay_overwrites_the_oldest():
 def test_normaliser_statistics():
     rng = np.random.default_rng(0)
     seen = rng.normal(3.0, 2.0, size=(50, layout().size)).astype(np.float32)
-    normaliser = Normaliser(layout(), Config())
+    normaliser = Normaliser(layout(), pooled=False)
     for row in seen:
         normaliser.update(row)
     first = seen[:, 0:8:2]  # the first feature of the four domains
@@ -187,7 +189,7 @@ def test_normaliser_statistics():
     assert inputs.domains.shape == (50, 4, 2) and inputs.context.shape == (50, 3)
     assert abs(float(inputs.domains[..., 0].mean())) < 1e-3
     assert float(inputs.domains[..., 0].std()) == pytest.approx(1.0, abs=0.02)
-    pooled = Normaliser(layout(), Config(pool_layers=True))
+    pooled = Normaliser(layout(), pooled=True)
     assert pooled(seen).context.shape == (50, 2)
 
 
@@ -294,17 +296,17 @@ def test_a_dirichlet_actor_learns_too():
 
 
 def test_learning_while_acting_is_learning():
-    """Non-proxy mode: `act` alone, in the run itself, with the rewards that info brings."""
+    """Non-proxy mode: `act` alone, in the run itself, with the rewards that it is told."""
     env = Bandit(3, decisions=120)
     observation, info = env.reset(seed=0)
     agent = AcOdm(width=32, depth=2, updates_per_decision=8, warmup_share=0.02)
     agent.start(env, 0)
     done, rewards = False, []
     while not done:
-        observation, reward, done, _, info = env.step(agent.act(observation, info))
+        observation, reward, done, info = step(agent, env, observation, info)
         rewards.append(reward)
-    assert agent.ddpg is not None and len(agent.ddpg.replay) == 119
-    stored = np.sort(agent.ddpg.replay.all().reward[:, 0])
+    assert agent.learner is not None and len(agent.learner.replay) == 119
+    stored = np.sort(agent.learner.replay.all().reward[:, 0])
     np.testing.assert_allclose(stored, np.sort(rewards[:-1]), rtol=1e-6)
     assert np.mean(rewards[-20:]) > np.mean(rewards[:20]) + 0.2
 
@@ -312,8 +314,8 @@ def test_learning_while_acting_is_learning():
 def test_the_replay_holds_what_happened():
     env = ContextualSimplex(4, decisions=6)
     agent = learned(env, 12, **SMALL)
-    assert agent.ddpg is not None
-    batch: Batch = agent.ddpg.replay.all()
+    assert agent.learner is not None
+    batch: Batch = agent.learner.replay.all()
     assert batch.done.tolist() == [0, 0, 0, 0, 0, 1] * 2
     for row in (0, 1, 2, 3, 4, 6, 7, 8, 9, 10):
         np.testing.assert_array_equal(batch.next_observation[row], batch.observation[row + 1])
@@ -332,7 +334,8 @@ def test_warm_up_plays_noisy_natural_weights():
     actions = []
     for _ in range(40):
         actions.append(agent.act(observation, info))
-        observation, *_, info = env.step(actions[-1])
+        observation, reward, ended, cut, info = env.step(actions[-1])
+        agent.observe(reward, ended, cut, info)
     noise = np.array(actions[:20]) - env.task.natural
     assert 0.01 < noise.std() < 0.03 and np.abs(noise.mean(axis=0)).max() < 0.02
     assert np.abs(actions[20] - env.task.natural).max() > 0.05
@@ -346,7 +349,7 @@ def test_exploration_is_around_the_policy_and_ends_when_frozen(exploration):
     observation, info = env.reset(seed=0)
     agent = AcOdm(**SMALL, **exploration, warmup_share=0.0, noise=0.2, concentration=200)
     agent.start(env, 0)
-    mean, _ = agent.ddpg.act(np.asarray(observation))  # type: ignore[union-attr]
+    mean, _ = agent.learner.act(np.asarray(observation))  # type: ignore[union-attr]
     draws = []
     for _ in range(200):
         agent._pending = None
@@ -370,7 +373,7 @@ def test_the_seed_decides_everything(kind):
         agent.start(env, seed)
         agent.learn(env, 12)
         agents.append(agent)
-    first, second, third = (agent.ddpg.state_dict() for agent in agents)
+    first, second, third = (agent.learner.state()[0] for agent in agents)
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
     assert not torch.equal(first["replay.mixture"], third["replay.mixture"])
@@ -394,10 +397,10 @@ def test_the_global_generators_are_left_alone(kind):
 def test_packaged_hyperparameters_have_sources_and_are_valid():
     from mixgym.envs.registration import ENVIRONMENTS
 
-    assert Config().updated(hyperparameters(None)).gamma == 0.95
+    assert Config.packaged(None).gamma == 0.95
     for env_id in ENVIRONMENTS:
-        Config().updated(hyperparameters(env_id))
-    assert hyperparameters("mixgym/NanoPretrain-v0") != hyperparameters(None)
+        Config.packaged(env_id)
+    assert Config.packaged("mixgym/NanoPretrain-v0") != Config.packaged(None)
 
 
 def test_given_arguments_come_before_the_packaged_ones():
@@ -406,7 +409,7 @@ def test_given_arguments_come_before_the_packaged_ones():
     agent = AcOdm(gamma=0.5)
     agent.start(env, 0)
     assert agent.config.gamma == 0.5
-    assert agent.config.width == hyperparameters(None)["width"]
+    assert agent.config.width == Config.packaged(None).width
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,12 @@ import torch
 from gymnasium import spaces
 from mixgym_agents.acodm.agent import AcOdm
 from mixgym_agents.acodm.config import Config
-from mixgym_agents.acodm.ddpg import Ddpg
-from mixgym_agents.learning.networks import policy
-from mixgym_agents.learning.rewards import Rewards
+from mixgym_agents.acodm.ddpg import Ddpg, policy
 from numpy.typing import NDArray
 
 from mixgym.envs.observation import ObservationLayout
 from mixgym.errors import MixgymError
-from tests.agents.toy import ContextualSimplex, average_reward
+from tests.agents.toy import ContextualSimplex, average_reward, step
 
 KINDS: tuple[dict[str, Any], ...] = (
     {"network": "mlp", "depth": 2},
@@ -93,9 +91,8 @@ def test_rewards_of_domains_are_needed():
     agent = AcOdm(critic="factored", width=16, depth=1, warmup_share=0.0)
     observation, info = env.reset(seed=0)
     agent.start(env, 0)
-    observation, *_, info = env.step(agent.act(observation, info))
     with pytest.raises(MixgymError, match=r"critic='factored'.*reward='alignment'"):
-        agent.act(observation, info)
+        step(agent, env, observation, info)
 
 
 def test_rewards_of_domains_are_weighed_as_the_environment_weighs_its_terms():
@@ -103,8 +100,12 @@ def test_rewards_of_domains_are_weighed_as_the_environment_weighs_its_terms():
     env.reward_names, env.reward_weights = ("influence", "diversity"), np.array([1.0, 10.0])
     vectors = {"influence": np.array([1.0, 2.0]), "diversity": np.array([0.5, 0.0])}
     info = {"reward": 0.0, "reward_vectors": vectors}
-    values = Rewards(env, domain_values=True)(info, np.full(2, 0.5))
-    np.testing.assert_allclose(values, [6.0, 2.0])
+    agent = AcOdm(critic="factored", width=16, depth=1)
+    observation, _ = env.reset(seed=0)
+    agent.start(env, 0)
+    agent.act(observation, {})
+    agent.observe(0.0, False, False, info)
+    np.testing.assert_allclose(agent._earned, [6.0, 2.0])  # type: ignore[arg-type]
 
 
 def test_no_switch_of_the_release_goes_with_it():
@@ -127,8 +128,8 @@ def test_it_resumes_exactly(tmp_path):
     second.start(env, 0)
     second.load(tmp_path / "policy")
     second.learn(env, 20)
-    assert whole.ddpg is not None and second.ddpg is not None
-    ours, theirs = whole.ddpg.state_dict(), second.ddpg.state_dict()
+    assert whole.learner is not None and second.learner is not None
+    ours, theirs = whole.learner.state()[0], second.learner.state()[0]
     assert ours["replay.reward"].shape == (40, 4)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -174,10 +175,11 @@ def test_an_anchored_actor_multiplies_the_current_mixture():
     agent.start(env, 0)
     np.testing.assert_allclose(agent.act(observation, info), 0.25)  # the prior, not natural
     env.played = np.array([0.7, 0.1, 0.1, 0.1])
-    observation, *_, info = env.step(env.played)
+    observation, reward, ended, cut, info = env.step(env.played)
+    agent.observe(reward, ended, cut, info)
     np.testing.assert_allclose(agent.act(observation, info), env.played, atol=1e-6)
 
-    ddpg = agent.ddpg
+    ddpg = agent.learner
     assert ddpg is not None
     with torch.no_grad():
         ddpg.actor.get_submodule("head").weight.normal_()  # type: ignore[operator]
@@ -198,16 +200,15 @@ def test_its_penalty_is_the_divergence_from_the_current_mixture():
         observation, info = env.reset(seed=0)
         agent.start(env, 0)
         for _ in range(6):
-            observation, *_, info = env.step(agent.act(observation, info))
+            observation, _, _, info = step(agent, env, observation, info)
         agent.act(observation, info)
-        assert agent.ddpg is not None
-        batch = agent.ddpg.replay.all()
-        losses.append(float(agent.ddpg.actor_loss(batch).detach()))
+        assert agent.learner is not None
+        batch = agent.learner.replay.all()
+        losses.append(float(agent.learner.actor_loss(batch).detach()))
     states = batch.observation
     current = states[:, 0:8:2].astype(np.float64)
     with torch.no_grad():
-        inputs = agent.ddpg.normaliser(states)
-        chosen = policy(agent.ddpg.actor, inputs, agent.ddpg.anchor(states), agent.ddpg.config)
+        chosen = agent.learner.policy(agent.learner.actor, states)
     mixture = chosen.mixture.numpy().astype(np.float64)
     divergence = (mixture * np.log(mixture / (current / current.sum(1, keepdims=True)))).sum(1)
     assert divergence.min() > 0

@@ -9,6 +9,7 @@ import pytest
 
 import mixgym  # noqa: F401
 from mixgym.agents import make_agent
+from tests.agents.toy import step
 
 LEARNED: dict[str, Any] = {
     "critic": "factored",
@@ -44,7 +45,7 @@ def final_loss(name: str, seed: int) -> float:
     agent.start(env, seed)
     done = False
     while not done:
-        observation, _, done, _, info = env.step(agent.act(observation, info))
+        observation, _, done, info = step(agent, env, observation, info)
     loss = env.unwrapped.report(windows=256)["objective_loss"]
     env.close()
     return float(loss)

@@ -14,7 +14,7 @@ from mixgym_agents.learning.cost import Cost
 
 from mixgym.errors import CheckpointError
 from mixgym.ledger import Ledger
-from tests.agents.toy import ContextualSimplex
+from tests.agents.toy import ContextualSimplex, play, step
 
 SMALL: dict[str, Any] = {"width": 16, "depth": 2, "batch_size": 16, "updates_per_decision": 1}
 TOKENS: dict[str, Any] = {**SMALL, "network": "tokens"}
@@ -41,7 +41,8 @@ def rollout(agent: AcOdm, env: ContextualSimplex, steps: int = 6, seed: int = 9)
     for _ in range(steps):
         actions.append(agent.act(observation, info))
         assert env.action_space.contains(actions[-1])
-        observation, *_, info = env.step(actions[-1])
+        observation, reward, ended, cut, info = env.step(actions[-1])
+        agent.observe(reward, ended, cut, info)
     return np.array(actions)
 
 
@@ -70,11 +71,11 @@ def test_a_frozen_policy_needs_no_rewards_and_learns_nothing(tmp_path):
     agent = AcOdm(policy=str(tmp_path))
     observation, _ = env.reset(seed=0)
     agent.start(env, 0)
-    assert agent.ddpg is not None
-    before = agent.ddpg.state_dict()
+    assert agent.learner is not None
+    before = agent.learner.state()[0]
     for _ in range(10):
         observation, *_ = env.step(agent.act(observation, {}))
-    after = agent.ddpg.state_dict()
+    after = agent.learner.state()[0]
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert agent.env_arguments["reward"] == {}
     assert agent.env_arguments["observation"]["domain"] == ["train_loss", "train_loss_change"]
@@ -85,11 +86,6 @@ def test_a_frozen_policy_needs_no_rewards_and_learns_nothing(tmp_path):
 def test_resuming_is_exact_replay_buffer_and_all(kind, cut, tmp_path):
     """Saved after `cut` decisions of acting and learning, in the middle of an episode too."""
     arguments = {**SMALL, **kind, "released": ["delta_since_start", "warmup_imitation"]}
-
-    def play(agent: AcOdm, env: ContextualSimplex, observation, info, steps: int):
-        for _ in range(steps):
-            observation, *_, info = env.step(agent.act(observation, info))
-        return observation, info
 
     env = ContextualSimplex(4, decisions=30)
     observation, info = env.reset(seed=1)
@@ -105,8 +101,8 @@ def test_resuming_is_exact_replay_buffer_and_all(kind, cut, tmp_path):
     twin = deepcopy(env)
     play(whole, env, observation, info, 12)
     play(resumed, twin, observation, info, 12)
-    assert whole.ddpg is not None and resumed.ddpg is not None
-    first, second = whole.ddpg.state_dict(), resumed.ddpg.state_dict()
+    assert whole.learner is not None and resumed.learner is not None
+    first, second = whole.learner.state()[0], resumed.learner.state()[0]
     assert first.keys() == second.keys() and len(first["replay.reward"]) == cut + 11
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
@@ -123,8 +119,8 @@ def test_learning_goes_on_where_it_stopped(tmp_path):
     second.start(env, 3)
     second.load(tmp_path)
     second.learn(env, 16)
-    assert whole.ddpg is not None and second.ddpg is not None
-    ours, theirs = whole.ddpg.state_dict(), second.ddpg.state_dict()
+    assert whole.learner is not None and second.learner is not None
+    ours, theirs = whole.learner.state()[0], second.learner.state()[0]
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert second.episodes == whole.episodes == 3
 
@@ -178,10 +174,10 @@ def test_a_policy_may_go_on_learning_elsewhere(tmp_path):
     agent = AcOdm(policy=str(tmp_path), frozen=False)
     env.reset(seed=0)
     agent.start(env, 0)
-    assert agent.ddpg is not None and not agent.warming
-    before = agent.ddpg.actor.head.weight.detach().clone()  # type: ignore[union-attr]
+    assert agent.learner is not None and not agent.warming
+    before = agent.learner.actor.head.weight.detach().clone()  # type: ignore[union-attr]
     agent.learn(env, 8)
-    assert not torch.equal(before, agent.ddpg.actor.head.weight)  # type: ignore[arg-type]
+    assert not torch.equal(before, agent.learner.actor.head.weight)  # type: ignore[arg-type]
     assert agent.decisions == 24
 
 
@@ -211,7 +207,7 @@ def test_other_settings_and_damage_are_refused(tmp_path):
     (tmp_path / "policy.json").write_text(json.dumps(record))
     tensors = tmp_path / record["tensors"]["file"]
     tensors.write_bytes(tensors.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="SHA-256"):
+    with pytest.raises(CheckpointError, match=rf"{tensors.name} does not have the content"):
         AcOdm(policy=str(tmp_path))
 
 
@@ -283,13 +279,13 @@ def test_a_resumed_run_is_counted_once(tmp_path):
     first, second = (AcOdm(policy=str(tmp_path / "policy"), frozen=False) for _ in range(2))
     first.start(env, 0)
     for _ in range(6):
-        observation, *_, info = env.step(first.act(observation, info))
+        observation, _, _, info = step(first, env, observation, info)
     first.save(tmp_path / "half")
     second.start(twin, 0)
     second.load(tmp_path / "half")
     twin.ledger = env.ledger
     for _ in range(6):
-        observation, *_, info = env.step(second.act(observation, info))
+        observation, _, _, info = step(second, env, observation, info)
     second.save(tmp_path / "whole")
     saved = AcOdm(policy=str(tmp_path / "whole"))._saved
     assert saved is not None and saved.scalars["cost"]["tokens"] == (10 + 11) * 110

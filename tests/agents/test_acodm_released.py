@@ -10,15 +10,21 @@ import numpy as np
 import pytest
 import torch
 from mixgym_agents.acodm.agent import AcOdm
-from mixgym_agents.acodm.config import Config, Released, annealed_learning_rate
-from mixgym_agents.acodm.ddpg import Ddpg, explore
+from mixgym_agents.acodm.config import Config
+from mixgym_agents.acodm.ddpg import explore
+from mixgym_agents.acodm.released import (
+    Released,
+    ReleasedDdpg,
+    ReleasedEpisode,
+    annealed_learning_rate,
+    change_since,
+    zscored,
+)
 from mixgym_agents.acodm.untrained_actor import UntrainedActor
-from mixgym_agents.learning.networks import Normaliser, change_since
-from mixgym_agents.learning.rewards import Rewards, zscored
 from mixgym_agents.mixers.odm_smoothed import OdmSmoothed
 
 from mixgym.errors import MixgymError
-from tests.agents.toy import ContextualSimplex
+from tests.agents.toy import ContextualSimplex, step
 
 SMALL: dict[str, Any] = {"width": 16, "depth": 2, "batch_size": 16, "updates_per_decision": 1}
 TESTED = {
@@ -39,9 +45,9 @@ TESTED = {
 }
 
 
-def filled(released: Any = "none", **arguments: Any) -> Ddpg:
+def filled(released: Any = "none", **arguments: Any) -> ReleasedDdpg:
     config = Config(**{**SMALL, "tau": 0.1, "released": released, **arguments})
-    ddpg = Ddpg(config, ContextualSimplex(4).layout, seed=0)
+    ddpg = ReleasedDdpg(config, ContextualSimplex(4).layout, seed=0)
     rng = np.random.default_rng(0)
     R = 4 if config.released.vector_critic else 1
     for _ in range(40):
@@ -109,30 +115,35 @@ def info_with(vector: np.ndarray) -> dict[str, Any]:
     return {"reward": 7.0, "reward_vectors": {"alignment": vector}, "diverged": False}
 
 
+def earned(released: Any, info: dict[str, Any], reward: float = 7.0) -> tuple[Any, Any]:
+    """What an agent learns from a step's reward and info, and the mixture that it had played."""
+    agent, _, observation, _ = started(released)
+    agent.act(observation, {})
+    agent.observe(reward, False, False, info)
+    assert agent._pending is not None
+    return agent._earned, agent._pending.mixture
+
+
 def test_zscored_rewards():
-    env, vector = ContextualSimplex(4), np.array([1.0, 2.0, 3.0, 10.0])
-    mixture = np.array([0.1, 0.2, 0.3, 0.4])
+    vector = np.array([1.0, 2.0, 3.0, 10.0])
     scored = (vector - 4.0) / np.std(vector)
-    paper = Rewards(env)(info_with(vector), mixture)
-    np.testing.assert_allclose(paper, [7.0])
-    scalar = Rewards(env, zscored=True)(info_with(vector), mixture)
+    np.testing.assert_allclose(earned("none", info_with(vector))[0], [7.0])
+    scalar, mixture = earned(["zscored_rewards"], info_with(vector))
     np.testing.assert_allclose(scalar, [mixture @ scored], rtol=1e-5)
-    both = Rewards(env, domain_values=True, zscored=True)
-    np.testing.assert_allclose(both(info_with(vector), mixture), scored, rtol=1e-5)
-    only_vector = Rewards(env, domain_values=True)
-    np.testing.assert_allclose(only_vector(info_with(vector), mixture), vector)
+    both = earned(["zscored_rewards", "vector_critic"], info_with(vector))[0]
+    np.testing.assert_allclose(both, scored, rtol=1e-5)
+    only_vector = earned(["vector_critic"], info_with(vector))[0]
+    np.testing.assert_allclose(only_vector, vector)
     # as released: every policy's rewards have the same sum, and outliers are clipped
     assert abs(float(zscored(vector).sum())) < 1e-5
     assert zscored(np.eye(30)[0]).max() == 3.0
 
 
 def test_rewards_of_domains_are_needed_and_their_absence_is_named():
-    rewards = Rewards(ContextualSimplex(4), domain_values=True)
     with pytest.raises(MixgymError, match="reward='alignment'"):
-        rewards({"reward": 1.0, "reward_vectors": {}}, np.ones(4))
-    np.testing.assert_array_equal(
-        rewards({"reward": -5.0, "diverged": True}, np.ones(4)), [-5.0] * 4
-    )
+        earned(["vector_critic"], {"reward_vectors": {}})
+    penalty, _ = earned(["vector_critic"], {"diverged": True}, reward=-5.0)
+    np.testing.assert_array_equal(penalty, [-5.0] * 4)
 
 
 def test_delta_since_start():
@@ -158,7 +169,8 @@ def test_delta_since_start():
 def test_zscored_state():
     layout = ContextualSimplex(4).layout
     observation = np.random.default_rng(0).normal(3.0, 2.0, (5, layout.size))
-    normaliser = Normaliser(layout, Config(released=Released(zscored_state=True)))
+    config = Config(released=Released(zscored_state=True))
+    normaliser = ReleasedDdpg(config, layout, 0).normaliser
     for row in observation:
         normaliser.update(row)
     domains = normaliser(observation).domains.numpy()
@@ -167,7 +179,7 @@ def test_zscored_state():
     shifted = observation.copy()
     shifted[:, 0:8:2] += 10.0  # the level is hidden
     np.testing.assert_allclose(normaliser(shifted).domains, domains, atol=1e-4)
-    plain = Normaliser(layout, Config(normalise="none"))
+    plain = ReleasedDdpg(Config(normalise="none"), layout, 0).normaliser
     assert np.abs(plain(shifted).domains.numpy() - plain(observation).domains.numpy()).max() > 9
     np.testing.assert_allclose(
         normaliser(observation).context[:, -1], observation[:, -1], rtol=1e-6
@@ -186,13 +198,14 @@ def test_odm_warmup(make_signals):
     action = np.zeros(4)
     expected = OdmSmoothed()
     expected.start(env.task, np.random.default_rng(0))
-    for step in range(1, 4):
+    for number in range(1, 4):
         env.signals = make_signals(  # type: ignore[attr-defined]
-            counts=[4] * 4, last_loss=[step, 2.0, 3.0, 9.0], step=200 * step
+            counts=[4] * 4, last_loss=[number, 2.0, 3.0, 9.0], step=200 * number
         )
         action = agent.act(observation, info)
         np.testing.assert_allclose(action, expected.update(env.signals), rtol=1e-6)  # type: ignore[attr-defined]
-        observation, *_, info = env.step(action)
+        observation, reward, ended, cut, info = env.step(action)
+        agent.observe(reward, ended, cut, info)
     assert action.argmax() == 3
 
 
@@ -201,21 +214,24 @@ def test_warmup_imitation():
     batch = ddpg.replay.sample(np.random.default_rng(0), ddpg.config.batch_size)
     with torch.no_grad():
         mixture = torch.softmax(ddpg.actor(ddpg.normaliser(batch.observation)), dim=1).numpy()
-    imitation = float(ddpg.actor_loss(batch, imitate=True).detach())
+    ddpg.warming = True
+    imitation = float(ddpg.actor_loss(batch).detach())
     assert imitation == pytest.approx(float(np.mean((mixture - batch.mixture) ** 2)), rel=1e-5)
-    result = ddpg.update(np.random.default_rng(0), warming=True)
+    result = ddpg.learn(np.random.default_rng(0), 1, 2, 10)
     assert result["actor_loss"] == pytest.approx(imitation, rel=1e-5)
-    assert filled().update(np.random.default_rng(0), warming=True)["actor_loss"] != imitation
+    assert filled().learn(np.random.default_rng(0), 1, 2, 10)["actor_loss"] != imitation
 
     for released, copied in ((["warmup_imitation"], True), ("none", False)):
         agent, env, _, _ = started(released, warmup_share=0.4)
         equal = []
         observation, info = env.reset(seed=0)
         for _ in range(10):
-            observation, *_, info = env.step(agent.act(observation, info))
-            assert agent.ddpg is not None
+            observation, _, _, info = step(agent, env, observation, info)
+            assert agent.learner is not None
             equal.append(
-                torch.equal(parameters(agent.ddpg.critic), parameters(agent.ddpg.target_critic))
+                torch.equal(
+                    parameters(agent.learner.critic), parameters(agent.learner.target_critic)
+                )
             )
         assert equal[1:].index(True) == 3 if copied else not any(equal[1:])
 
@@ -223,11 +239,11 @@ def test_warmup_imitation():
 def test_bootstrapped_reward():
     ddpg = filled(["bootstrapped_reward"], gamma=0.9)
     batch = ddpg.replay.sample(np.random.default_rng(0), ddpg.config.batch_size)
-    warming = ddpg.critic_target(batch, bootstrap_reward=True).numpy()
-    np.testing.assert_allclose(warming, 1.9 * batch.reward, rtol=1e-6)
-    in_warmup = ddpg.update(np.random.default_rng(0), warming=True)["critic_loss"]
-    after = filled(["bootstrapped_reward"], gamma=0.9).update(np.random.default_rng(0))
-    plain = filled(gamma=0.9).update(np.random.default_rng(0), warming=True)
+    ddpg.warming = True
+    np.testing.assert_allclose(ddpg.critic_target(batch).numpy(), 1.9 * batch.reward, rtol=1e-6)
+    in_warmup = ddpg.learn(np.random.default_rng(0), 2, 2, 10)["critic_loss"]
+    after = filled(["bootstrapped_reward"], gamma=0.9).learn(np.random.default_rng(0), 3, 2, 10)
+    plain = filled(gamma=0.9).learn(np.random.default_rng(0), 1, 2, 10)
     assert in_warmup != after["critic_loss"] == plain["critic_loss"]
 
 
@@ -243,13 +259,13 @@ def test_warmup_when_frozen():
 
 
 def test_uniform_action_noise():
-    config = Config(released=Released(uniform_action_noise=True))
-    mixture = np.array([0.5, 0.4, 0.0995, 0.0005])
+    env, mixture = ContextualSimplex(4), np.array([0.5, 0.4, 0.0995, 0.0005])
     rng, same = np.random.default_rng(0), np.random.default_rng(0)
+    odd = ReleasedEpisode(Released(uniform_action_noise=True), env.task, env.layout, rng)
+    assert ReleasedEpisode(Released(), env.task, env.layout, rng).explored(mixture) is None
     for _ in range(20):
         raw = np.maximum(mixture - same.uniform(size=4) / 1000, 0)
-        noisy = explore(mixture, None, config, rng, 0)
-        np.testing.assert_allclose(noisy, raw / raw.sum())
+        np.testing.assert_allclose(odd.explored(mixture), raw / raw.sum())  # type: ignore[arg-type]
     assert np.abs(explore(mixture, None, Config(noise=0.5), rng, 0) - mixture).max() > 0.01
 
 
@@ -272,18 +288,18 @@ def test_annealed_learning_rate():
             released, decisions=100, actor_learning_rate=0.02, critic_learning_rate=0.03
         )
         for _ in range(40):
-            observation, *_, info = env.step(agent.act(observation, info))
-        assert agent.ddpg is not None
-        used = [o.param_groups[0]["lr"] for o in agent.ddpg.optimisers.values()]
+            observation, _, _, info = step(agent, env, observation, info)
+        assert agent.learner is not None
+        used = [o.param_groups[0]["lr"] for o in agent.learner.optimisers.values()]
         assert used == ([expected[39]] * 2 if expected else [0.02, 0.03])
 
 
 def test_everything_released_at_once_runs():
     env = ContextualSimplex(4, 20)
-    step = env.step
+    plain = env.step
 
     def with_vectors(action):
-        observation, reward, done, truncated, info = step(action)
+        observation, reward, done, truncated, info = plain(action)
         vectors = {"alignment": reward * env.context}
         return observation, reward, done, truncated, {**info, "reward_vectors": vectors}
 
@@ -291,10 +307,10 @@ def test_everything_released_at_once_runs():
     env.reset(seed=0)
     agent = AcOdm(**{**SMALL, "released": [n for n in TESTED if n != "odm_warmup"]})
     agent.start(env, 0)
-    assert agent.ddpg is not None
-    actor = parameters(agent.ddpg.actor)
+    assert agent.learner is not None
+    actor = parameters(agent.learner.actor)
     agent.learn(env, 40)
-    assert torch.equal(actor, parameters(agent.ddpg.actor))
+    assert torch.equal(actor, parameters(agent.learner.actor))
 
 
 def test_the_untrained_actor_is_acodm_before_learning():
@@ -317,14 +333,14 @@ def test_the_untrained_actor_stays_near_uniform_for_ever():
     observation, info = env.reset(seed=0)
     agent = UntrainedActor(width=64, depth=5, output_gain=1.0, logit_bound=0.0)
     agent.start(env, 0)
-    assert agent.name == "untrained-actor" and agent.frozen and agent.ddpg is not None
-    before, actions = parameters(agent.ddpg.actor), []
+    assert agent.name == "untrained-actor" and agent.frozen and agent.learner is not None
+    before, actions = parameters(agent.learner.actor), []
     for _ in range(60):
         actions.append(agent.act(observation, info))
         observation, *_, info = env.step(actions[-1])
     mixtures = np.array(actions)
     entropy = -(mixtures * np.log(mixtures)).sum(axis=1) / np.log(8)
     assert entropy.min() > 0.8 and mixtures.std(axis=0).max() < 0.1
-    assert torch.equal(before, parameters(agent.ddpg.actor)) and not len(agent.ddpg.replay)
+    assert torch.equal(before, parameters(agent.learner.actor)) and not len(agent.learner.replay)
     with pytest.raises(MixgymError, match="frozen"):
         agent.learn(env, 1)

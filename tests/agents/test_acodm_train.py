@@ -21,6 +21,7 @@ from mixgym.commands.train import register
 from mixgym.errors import MixgymError
 from mixgym.experiment.request import AgentSpec
 from mixgym.train import TrainingRequest, policy_agent, train_agent
+from tests.agents.toy import step
 
 ENV = "mixgym/NanoPretrain-v0"
 TINY: dict[str, Any] = {
@@ -156,7 +157,7 @@ def test_a_policy_drives_a_run_without_rewards(trained):
     agent.start(env, 0)
     rewards = []
     for _ in range(3):
-        observation, reward, *_, info = env.step(agent.act(observation, info))
+        observation, reward, _, info = step(agent, env, observation, info)
         rewards.append(reward)
     assert rewards == [0.0] * 3 and info["mixture"].shape == (4,)
     cost = json.loads((trained / "cost.json").read_text())
@@ -177,10 +178,10 @@ def test_non_proxy_mode_learns_in_the_run_itself(reward, released):
     agent.start(env, 0)
     rewards = []
     for _ in range(3):
-        observation, reward, *_, info = env.step(agent.act(observation, info))
+        observation, reward, _, info = step(agent, env, observation, info)
         rewards.append(reward)
-    assert agent.ddpg is not None
-    stored = agent.ddpg.replay.all().reward
+    assert agent.learner is not None
+    stored = agent.learner.replay.all().reward
     assert stored.shape == (2, 3 if released == "all" else 1)
     if released == "none":
         np.testing.assert_allclose(stored[:, 0], rewards[:2], rtol=1e-5)

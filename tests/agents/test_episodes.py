@@ -44,7 +44,7 @@ def test_the_weighted_sum_of_a_vector_reward_is_learned_from(name: str) -> None:
     agent.learn(env, 5)
     assert agent.episodes == 1 and len(inner.returned) == 5
     if name == "acodm":
-        stored = agent.ddpg.state_dict()["replay.reward"].numpy().ravel()
+        stored = agent.learner.state()[0]["replay.reward"].numpy().ravel()
     elif name == "ppo":
         stored = agent.learner.driver.model.rollout_buffer.rewards[:5, 0]
         stored = stored * np.sqrt(agent.learner.env.ret_rms.var + 1e-8)

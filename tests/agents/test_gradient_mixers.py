@@ -242,18 +242,14 @@ def test_bad_arguments(rule, arguments, message) -> None:
 
 @pytest.mark.parametrize("name", ["doge-online", "dga", "pike"])
 def test_in_a_real_environment(name: str) -> None:
-    import gymnasium as gym
-
     from mixgym.agents import make_agent
-    from mixgym.compare.runner import make_environment
-    from mixgym.experiment.request import AgentSpec, RunRequest
+    from mixgym.experiment.environment import make_environment
 
     agent = make_agent(name)
     arguments = {
         "decisions": 3, "steps_per_decision": 2, "evaluation_windows": 2, "context": 16,
     }  # fmt: skip
-    request = RunRequest("mixgym/NanoPretrain-v0", arguments, AgentSpec(name, name), 0, "", "")
-    env: gym.Env = make_environment(request, agent.action_map, agent.env_arguments)
+    env = make_environment("mixgym/NanoPretrain-v0", arguments, agent)
     observation, info = env.reset(seed=0)
     agent.start(env, 0)
     mixtures = []

@@ -23,7 +23,7 @@ from mixgym.simplex import make_action_map
 from mixgym.trajectories.evaluation import evaluate_policy_offline
 from mixgym.trajectories.record import Trajectories
 from tests.agents.offline_toy import SCALE, BoxedToy, logged
-from tests.agents.toy import average_reward
+from tests.agents.toy import average_reward, step
 
 ALGORITHMS = ("cql", "bc", "iql", "td3-bc")
 SMALL: dict[str, Any] = {"width": 16, "window": 2, "batch_size": 16, "action_samples": 2}
@@ -133,12 +133,12 @@ def test_a_saved_policy_acts_bit_for_bit_alike(
     np.testing.assert_array_equal(actions(agent, env), actions(restored, env))
     assert restored.action_map == "softmax"
     assert restored.env_arguments["action_arguments"] == {"scale": SCALE}
-    assert restored.cost.tokens == 100
+    assert restored.tally.total.tokens == 100
     # in the middle of an episode, where the window matters
     observation, info = env.reset(seed=1)
     restored.start(env, 1)
     for _ in range(3):
-        observation, *_, info = env.step(restored.act(observation, info))
+        observation, _, _, info = step(restored, env, observation, info)
     restored.save(tmp_path / "middle")
     expected = restored.act(observation, info)
     other: Any = make_agent("cql", policy=str(tmp_path / "policy"))
@@ -174,7 +174,7 @@ def test_the_critic_sees_the_mixture_and_not_the_null_direction() -> None:
 
     torch.manual_seed(0)
     for network in ("tokens", "mlp"):
-        config = OfflineConfig(network=network, width=16).blocks_config  # type: ignore[arg-type]
+        config = OfflineConfig(network=network, width=16)  # type: ignore[arg-type]
         critic, x = CriticEncoder(shape, config), torch.randn(5, shape.size)
         action = torch.rand(5, 4) - 0.5
         same = critic(x, action + 0.3)
@@ -333,7 +333,7 @@ def test_fitted_q_evaluation_agrees_with_playing() -> None:
         agent.start(env, seed)
         total, done, t = 0.0, False, 0
         while not done:
-            observation, reward, done, _, info = env.step(agent.act(observation, info))
+            observation, reward, done, info = step(agent, env, observation, info)
             total, t = total + 0.9**t * float(reward), t + 1
         played.append(total)
     deviation = float(np.std(data.returns))

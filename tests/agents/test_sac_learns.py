@@ -9,6 +9,7 @@ import pytest
 
 import mixgym  # noqa: F401
 from mixgym.agents import make_agent
+from tests.agents.toy import step
 
 # The twin of benchmarks/suites/hds-policies.yml.
 TWIN: dict[str, Any] = {
@@ -33,7 +34,7 @@ def improvement(agent: Any, seed: int) -> float:
     agent.start(env, seed)
     total, done = 0.0, False
     while not done:
-        observation, reward, done, _, info = env.step(agent.act(observation, info))
+        observation, reward, done, info = step(agent, env, observation, info)
         total += reward
     env.close()
     return float(total)

@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from mixgym.agents import make_agent
 from mixgym.errors import MissingExtraError, MixgymError, UnknownNameError
 from mixgym.simplex import make_action_map
-from tests.agents.toy import Bandit, Boxed, ContextualSimplex, average_reward
+from tests.agents.toy import Bandit, Boxed, ContextualSimplex, average_reward, step
 
 SMALL: dict[str, Any] = {"width": 8, "heads": 2, "depth": 1}
 OFF: dict[str, Any] = {**SMALL, "batch_size": 8, "gradient_steps": 1, "warmup": 2}
@@ -125,10 +125,11 @@ def test_stored_transitions_are_what_happened():
     agent._in_learn = True
     for _ in range(4):
         acted.append(agent.act(seen[-1], info))
-        observation, reward, terminated, _, info = env.step(acted[-1])
+        observation, reward, terminated, cut, info = env.step(acted[-1])
+        agent.observe(reward, terminated, cut, info)
         seen.append(observation)
         earned.append(reward)
-    agent._absorb(observation, info, done=True)
+    agent._absorb(observation, done=True)
     assert agent.learner is not None
     buffer = agent.learner.driver.model.replay_buffer
     assert buffer.size() == 4
@@ -297,7 +298,7 @@ def test_warm_up_plays_noisy_blends_of_natural_and_uniform():
     observation, info = env.reset(seed=0)
     agent.start(env, 0)
     for decision in range(6):
-        observation, *_, info = env.step(agent.act(observation, info))
+        observation, _, _, info = step(agent, env, observation, info)
         line = (env.mixture - task.natural) / (0.25 - task.natural)
         assert (np.ptp(line) < 1e-4) == (decision < 4)  # on the segment from natural to uniform
     # the fifth result is the first to be learned from

@@ -14,13 +14,13 @@ import torch
 
 pytest.importorskip("sb3_contrib")
 
-from mixgym_agents.learning.cost import Cost, costs_from_json
+from mixgym_agents.learning.cost import Cost, Tally
 from mixgym_agents.sb3.agent import Sb3Agent
 
 from mixgym.agents import make_agent
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.ledger import Ledger
-from tests.agents.toy import Boxed, ContextualSimplex
+from tests.agents.toy import Boxed, ContextualSimplex, play
 
 SMALL: dict[str, Any] = {"width": 8, "heads": 2, "depth": 1}
 OFF: dict[str, Any] = {**SMALL, "batch_size": 8, "gradient_steps": 2, "warmup": 3}
@@ -53,14 +53,9 @@ def rollout(agent: Any, env: Any, steps: int = 6, seed: int = 9) -> np.ndarray:
     actions = []
     for _ in range(steps):
         actions.append(agent.act(observation, info))
-        observation, *_, info = env.step(actions[-1])
+        observation, reward, ended, cut, info = env.step(actions[-1])
+        agent.observe(reward, ended, cut, info)
     return np.array(actions)
-
-
-def play(agent: Any, env: Any, observation: Any, info: Any, steps: int) -> tuple[Any, Any]:
-    for _ in range(steps):
-        observation, *_, info = env.step(agent.act(observation, info))
-    return observation, info
 
 
 def assert_same_state(first: Sb3Agent, second: Sb3Agent) -> None:
@@ -248,7 +243,7 @@ def test_a_resumed_run_is_counted_once(kind, taught, tmp_path):
 
     old = resumed._read(tmp_path / "resumed").scalars
     old.pop("current_run")
-    assert costs_from_json(old) == (Cost(**old["cost"]), Cost(), Cost())
+    assert Tally.from_json(old) == Tally(Cost(**old["cost"]))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["sac", "acodm"])
@@ -284,9 +279,9 @@ def test_other_settings_and_damage_are_refused(tmp_path):
         started("sac-mlp", env, gamma=0.5).load(tmp_path)
     with pytest.raises(CheckpointError, match="other shapes"):
         rollout(make_agent("sac", policy=policy, width=32), env)
-    with pytest.raises(CheckpointError, match="is of agent 'sac', not 'tqc'"):
+    with pytest.raises(CheckpointError, match="is one of agent 'sac', not 'tqc'"):
         make_agent("tqc", policy=policy)
-    with pytest.raises(CheckpointError, match="is of agent 'sac', not 'ppo'"):
+    with pytest.raises(CheckpointError, match="is one of agent 'sac', not 'ppo'"):
         make_agent("ppo", policy=policy)
     with pytest.raises(CheckpointError, match="domains"):
         rollout(make_agent("sac", policy=policy), toy(K=5))
@@ -302,7 +297,7 @@ def test_other_settings_and_damage_are_refused(tmp_path):
         make_agent("sac", policy=str(tmp_path / "nothing"))
     tensors = next(tmp_path.glob("*.safetensors"))
     tensors.write_bytes(tensors.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="SHA-256"):
+    with pytest.raises(CheckpointError, match="does not have the content"):
         make_agent("sac", policy=policy)
 
 

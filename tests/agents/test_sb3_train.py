@@ -23,6 +23,7 @@ import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
 from mixgym.experiment.request import AgentSpec
 from mixgym.train import TrainingRequest, policy_agent, train_agent
+from tests.agents.toy import step
 
 ENV = "mixgym/NanoPretrain-v0"
 TINY: dict[str, Any] = {
@@ -88,7 +89,7 @@ def test_a_policy_drives_a_run_without_rewards(trained):
     agent.start(env, 0)
     rewards = []
     for _ in range(3):
-        observation, reward, *_, info = env.step(agent.act(observation, info))
+        observation, reward, _, info = step(agent, env, observation, info)
         rewards.append(reward)
     assert rewards == [0.0] * 3 and info["mixture"].shape == (4,)
     cost = json.loads((out / "cost.json").read_text())
@@ -106,7 +107,7 @@ def test_it_learns_within_the_run_itself(name):
     before = agent.learner.networks()
     rewards = []
     for _ in range(3):
-        observation, reward, *_, info = env.step(agent.act(observation, info))
+        observation, reward, _, info = step(agent, env, observation, info)
         rewards.append(reward)
     if name != "ppo":
         stored = agent.learner.driver.model.replay_buffer.rewards[:2, 0]

@@ -75,13 +75,27 @@ class Bandit(ContextualSimplex):
         )
 
 
+def step(agent: Any, env: Any, observation: Any, info: Any) -> tuple[Any, Any, bool, Any]:
+    """One decision: observation, reward, whether the episode ended, info."""
+    observation, reward, terminated, truncated, info = env.step(agent.act(observation, info))
+    agent.observe(reward, terminated, truncated, info)
+    return observation, reward, terminated or truncated, info
+
+
+def play(agent: Any, env: Any, observation: Any, info: Any, decisions: int) -> tuple[Any, Any]:
+    """So many decisions; the last observation and info."""
+    for _ in range(decisions):
+        observation, _, _, info = step(agent, env, observation, info)
+    return observation, info
+
+
 def average_reward(agent: Any, env: gym.Env[Any, Any], seed: int = 1000) -> float:
     """Mean reward of one episode of a frozen agent."""
     observation, info = env.reset(seed=seed)
     agent.start(env, seed)
     done, rewards = False, []
     while not done:
-        observation, reward, done, _, info = env.step(agent.act(observation, info))
+        observation, reward, done, info = step(agent, env, observation, info)
         rewards.append(float(reward))
     return float(np.mean(rewards))
 

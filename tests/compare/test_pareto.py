@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 from small_study import TINY
-from test_cli import run, words
 
 from mixgym.commands.main import main
 from mixgym.compare.pareto import contributions, hypervolume, pareto_front, pareto_set
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.runner import execute_run
 from mixgym.compare.study import StudyResult, read_study
 from mixgym.compare.validate import prepare
 from mixgym.errors import MissingExtraError, MixgymError
 from mixgym.experiment.request import parse_agent
-from mixgym.files import write_json
+from mixgym.experiment.run import execute_run
+from mixgym.files import read_json, write_json
 from mixgym.plotting.pareto import pareto_figure
 from mixgym.plotting.style import pixels
 
@@ -213,9 +212,9 @@ def changed(vector_study: tuple[Study, Path], tmp_path: Path) -> Callable[[str, 
         if not out.exists():
             shutil.copytree(vector_study[1], out)
         for path in out.glob(f"runs/{label}/*/result.json"):
-            result = json.loads(path.read_text())
+            result = read_json(path)
             edit(result)
-            path.write_text(json.dumps(result))
+            write_json(path, result, digest=True)
         return out
 
     return change
@@ -271,7 +270,7 @@ def test_a_diverged_run_returns_its_penalty_term_by_term(vector: bool, tmp_path:
     arguments = {**TINY, **diverging, "reward": reward, "decisions": 8}
     study = prepare(Study("s", (Comparison(name, arms, (0,), arguments),)))
     _, request = next(iter(study.requests()))
-    result = execute_run(request, tmp_path / "run", timing_steps=0)
+    result: Any = execute_run(request, tmp_path / "run", timing_steps=0)
     assert result["diverged"] and result["decisions"] == 1
     assert result["term_returns"] == {"progress": -1.25, "stability": 1.25}
     assert result["return"] == -5.0
@@ -282,10 +281,3 @@ def test_a_run_with_a_vector_reward_replays(vector_study: tuple[Study, Path]) ->
 
     replayed = replay_run(vector_study[1] / "runs/only/seed-1")
     assert replayed.difference is None and replayed.decisions == 2
-
-
-def test_help() -> None:
-    shown = run("pareto", "--help")
-    assert shown.returncode == 0
-    expected = (Path(__file__).parent / "help" / "pareto.txt").read_text()
-    assert words(shown.stdout) == words(expected)

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_study import RUN, request_of
-from test_cli import run, words
+from small_study import RUN, resign
 
 from mixgym.commands.main import main
 from mixgym.compare.probing import (
@@ -21,10 +20,10 @@ from mixgym.compare.probing import (
     probe_run,
     probed,
 )
-from mixgym.compare.runner import make_environment
 from mixgym.compare.study import read_study
 from mixgym.compare.summary import read_rows
 from mixgym.errors import MixgymError
+from mixgym.experiment.environment import Wanted, make_environment
 from mixgym.probes.measure import measure
 
 ASKED = ProbeRequest(("sciq", "gsm8k"), 4)
@@ -43,8 +42,8 @@ def test_the_model_probed_is_the_runs_own(study_copy: Path) -> None:
     found = probe_run(study_copy / RUN, ASKED, lambda *x: told.append(x))
     assert told == [(1, 2, 2), (2, 2, 4)]
     config = json.loads((study_copy / RUN / "config.json").read_text())
-    wanted = config["agent_env_arguments"]
-    env = make_environment(request_of(study_copy / RUN), config["action_map"], wanted)
+    wanted = Wanted(config["action_map"], config["agent_env_arguments"])
+    env = make_environment(config["env"], config["env_arguments"], wanted)
     env.reset(seed=0)
     for action in np.load(study_copy / RUN / "actions.npy"):
         env.step(action)
@@ -58,6 +57,7 @@ def test_the_model_probed_is_the_runs_own(study_copy: Path) -> None:
 def test_a_model_that_is_not_the_runs_is_refused(study_copy: Path) -> None:
     actions = np.load(study_copy / RUN / "actions.npy")
     np.save(study_copy / RUN / "actions.npy", actions[::-1])
+    resign(study_copy / RUN)
     with pytest.raises(MixgymError, match="train another model"):
         probe_run(study_copy / RUN, ASKED)
     assert not (study_copy / RUN / "probes.json").exists()
@@ -102,9 +102,3 @@ def test_bad_requests_say_what_to_do(
     (study_copy / "runs").rename(study_copy / "elsewhere")
     with pytest.raises(MixgymError, match="no run folders"):
         finished_runs(study, study_copy)
-
-
-def test_help() -> None:
-    shown = run("probe", "--help")
-    expected = (Path(__file__).parent / "help" / "probe.txt").read_text()
-    assert shown.returncode == 0 and words(shown.stdout) == words(expected)

@@ -9,10 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from small_study import RUN, TINY, quiet, request_of, stamps
+from small_study import RUN, TINY, quiet, request_of, spoil, stamps
 
 from mixgym.compare.study import read_study, run_study
-from mixgym.experiment.pool import Event, Job, run_pool
+from mixgym.experiment.pool import Event, run_pool
+from mixgym.experiment.run_worker import RunJob
 
 
 def test_a_worker_that_dies_is_replaced_once(study_copy: Path, tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_a_worker_that_dies_is_replaced_once(study_copy: Path, tmp_path: Path) -
                 os.kill(process, signal.SIGKILL)
                 killed.append(process)
 
-    assert run_pool([Job(request, tmp_path / "run", 0)], 1, on_event) == []
+    assert run_pool([RunJob(request, tmp_path / "run", 0)], 1, on_event) == []
     assert killed and kinds.count("retried") == 1 and kinds[-1] == "finished"
     assert (tmp_path / "run" / "result.json").exists()
 
@@ -37,7 +38,7 @@ def test_a_run_that_raises_is_reported_and_the_others_go_on(
 ) -> None:
     good = request_of(study_copy / RUN)
     bad = request_of(study_copy / RUN, corpus_hash="0" * 64)
-    jobs = [Job(bad, tmp_path / "bad", 0), Job(good, tmp_path / "good", 0)]
+    jobs = [RunJob(bad, tmp_path / "bad", 0), RunJob(good, tmp_path / "good", 0)]
     failures = run_pool(jobs, 1, lambda event: None)
     assert [failure.job for failure in failures] == jobs[:1]
     assert "corpus" in failures[0].error
@@ -82,9 +83,8 @@ def test_a_stopped_comparison_goes_on_where_it_was(sent: int, tmp_path: Path) ->
     assert not any(alive(worker) for worker in workers)
     before = stamps(out)
     # Fewer seeds need no more time than the test has: only what is planned in config.json runs.
-    config = json.loads((out / "config.json").read_text())
     done = len(before) // 2 + 1
-    (out / "config.json").write_text(json.dumps({**config, "seeds": list(range(done))}))
+    spoil(out / "config.json", seeds=list(range(done)))
     stored = read_study(out).unbound()
     run_study(stored, out, workers=1, resume=True, keep_reference=True, console=quiet())
     after = stamps(out)
@@ -101,7 +101,7 @@ def children(parent: int) -> list[int]:
             line = (stat.parent / "cmdline").read_text()
         except OSError:
             continue
-        if int(fields[1]) == parent and "mixgym.experiment.worker" in line and fields[0] != "Z":
+        if int(fields[1]) == parent and "mixgym.experiment.run_worker" in line and fields[0] != "Z":
             found.append(int(stat.parent.name))
     return found
 

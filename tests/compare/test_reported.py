@@ -34,6 +34,19 @@ REPORT = {
 }
 
 
+RESULT = {
+    **{key: "" for key in ("env", "agent", "worst_domain", "corpus_hash", "version")},
+    **{key: 0 for key in ("seed", "decisions", "steps")},
+    **{key: None for key in ("return", "objective_test_loss", "worst_domain_test_loss")},
+    **{key: None for key in ("overhead", "ms_per_step", "bare_ms_per_step")},
+    "final_objective_validation_loss": None,
+    "domain_test_loss": {},
+    "ledger": {},
+    "seconds": 0.0,
+    "diverged": False,
+}
+
+
 def study_of(folder: Path) -> Study:
     """Two arms of two seeds whose results are written by hand."""
     arms = (parse_agent("natural"), parse_agent("uniform"))
@@ -44,7 +57,7 @@ def study_of(folder: Path) -> Study:
         path.mkdir(parents=True)
         moved = 0.5 * seed + (0.125 * (1 + seed) if label == "uniform" else 0.0)
         report = {**REPORT, "retention": -0.25 + moved}
-        (path / "result.json").write_text(json.dumps({"report": report}))
+        (path / "result.json").write_text(json.dumps({**RESULT, "report": report}))
     return study
 
 

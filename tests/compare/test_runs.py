@@ -11,16 +11,23 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from small_study import RUN, TINY, quiet, request_of, stamps
+from small_study import RUN, TINY, quiet, request_of, resign, spoil, stamps, undated
 
 from mixgym.compare import compare, redraw, replay_run
 from mixgym.compare.plan import Comparison, Study, read_suite
-from mixgym.compare.runfolder import PER_DOMAIN, SCALARS, MetricsWriter, read_metrics
-from mixgym.compare.runner import execute_run
 from mixgym.compare.study import StudyResult, read_study, run_study
 from mixgym.compare.validate import prepare
 from mixgym.errors import CorpusError, MixgymError
 from mixgym.experiment.request import AgentSpec
+from mixgym.experiment.run import execute_run
+from mixgym.experiment.runfolder import (
+    PER_DOMAIN,
+    SCALARS,
+    MetricsWriter,
+    read_metrics,
+    read_result,
+)
+from mixgym.files import DIGEST
 from mixgym.lm.settings import PRESETS
 
 
@@ -71,7 +78,7 @@ def test_results_carry_what_presets_and_defaults_came_to(finished_study: StudyRe
 
 def test_metrics_have_a_row_for_reset_and_for_every_decision(finished_study: StudyResult) -> None:
     out = finished_study.report.parent
-    metrics = read_metrics(out / RUN / "metrics.csv")
+    metrics = read_metrics(out / RUN)
     assert metrics.names == ("recipes", "python")
     assert metrics.step.tolist() == [0, 2, 4]
     assert np.allclose(metrics.mixture.sum(axis=1), 1.0)
@@ -81,7 +88,7 @@ def test_metrics_have_a_row_for_reset_and_for_every_decision(finished_study: Stu
 
 def test_paired_arms_start_from_the_same_model(finished_study: StudyResult) -> None:
     out = finished_study.report.parent
-    first = [read_metrics(out / f"runs/{a}/seed-0/metrics.csv") for a in ("natural", "random")]
+    first = [read_metrics(out / f"runs/{a}/seed-0") for a in ("natural", "random")]
     assert first[0].objective[0] == first[1].objective[0]
     assert first[0].objective[-1] != first[1].objective[-1]
 
@@ -97,7 +104,7 @@ def test_a_finished_run_is_not_repeated_and_another_is_refused(study_copy: Path)
     directory = study_copy / RUN
     before = stamps(study_copy)
     result = execute_run(request_of(directory), directory)
-    assert result == json.loads((directory / "result.json").read_text())
+    assert result == read_result(directory)
     assert stamps(study_copy) == before
     for key, value in (("version", "9"), ("corpus_hash", "0"), ("agent", "uniform"), ("seed", 5)):
         with pytest.raises(MixgymError, match=f"{key}: stored .*--out"):
@@ -124,16 +131,13 @@ def test_runs_of_before_configurations_were_kept(study_copy: Path) -> None:
     now = request_of(directory)
     for path in study_copy.rglob("config.json"):
         config = json.loads(path.read_text())
-        kept = {k: v for k, v in config.items() if k not in ("configuration", "resolved")}
-        path.write_text(json.dumps(kept))
+        left_out = ("configuration", "resolved", DIGEST)
+        path.write_text(json.dumps({k: v for k, v in config.items() if k not in left_out}))
+        undated(path.parent)
     with pytest.raises(MixgymError, match="do not say what their presets and defaults were"):
         execute_run(now, directory)
     assert replay_run(directory).difference is None
     assert len(redraw(study_copy).summary) == 4
-
-
-def spoil(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def changed(resolved: dict[str, Any], **settings: object) -> dict[str, Any]:
@@ -267,6 +271,7 @@ def test_replay_finds_an_altered_action(study_copy: Path) -> None:
     actions = np.load(study_copy / RUN / "actions.npy")
     actions[1] = actions[1][::-1]
     np.save(study_copy / RUN / "actions.npy", actions)
+    resign(study_copy / RUN)
     difference = replay_run(study_copy / RUN).difference
     assert difference is not None and difference.startswith("decision 2: mixture")
 
@@ -274,21 +279,20 @@ def test_replay_finds_an_altered_action(study_copy: Path) -> None:
 def test_replay_finds_a_missing_action(study_copy: Path) -> None:
     actions = np.load(study_copy / RUN / "actions.npy")
     np.save(study_copy / RUN / "actions.npy", actions[:1])
+    resign(study_copy / RUN)
     assert "3 rows for 1 actions" in (replay_run(study_copy / RUN).difference or "")
 
 
 @pytest.mark.parametrize("key", ["objective_test_loss", "worst_domain_test_loss", "steps"])
 def test_replay_finds_an_altered_result(study_copy: Path, key: str) -> None:
     path = study_copy / RUN / "result.json"
-    result = json.loads(path.read_text())
-    result[key] = np.nextafter(result[key], 0.0) if key != "steps" else 5
-    path.write_text(json.dumps(result))
+    value = read_result(path.parent)[key]
+    spoil(path, **{key: float(np.nextafter(value, 0.0)) if key != "steps" else 5})
     assert key in (replay_run(study_copy / RUN).difference or "")
 
 
 def test_replay_refuses_another_corpus(study_copy: Path) -> None:
     path = study_copy / RUN / "config.json"
-    config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "corpus_hash": "0" * 64}))
+    spoil(path, corpus_hash="0" * 64)
     with pytest.raises(MixgymError, match="corpus"):
         replay_run(study_copy / RUN)

@@ -8,9 +8,9 @@ from typing import Any
 
 from mixgym.compare import replay_run
 from mixgym.compare.plan import Comparison, Study
-from mixgym.compare.runner import execute_run
 from mixgym.compare.validate import prepare
 from mixgym.experiment.request import AgentSpec
+from mixgym.experiment.run import execute_run
 
 TINY: dict[str, Any] = {
     "domains": ["recipes", "python"],

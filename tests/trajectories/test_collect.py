@@ -16,7 +16,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from mixgym.errors import MixgymError
@@ -283,6 +282,9 @@ def test_rounding_outside_the_box_is_logged_inside(tmp_path: Path) -> None:
         def act(self, observation: Any, info: Any) -> Any:
             return np.array([self.value, -self.value, 0.0], np.float32)
 
+        def observe(self, *seen: Any) -> None:
+            pass
+
     env = gym.make(ENV, disable_env_checker=True, **{**TINY, "decisions": 1})
     member = parse_agent("natural")
     beyond = float(np.nextafter(np.float32(1), np.float32(2)))
@@ -349,10 +351,8 @@ def test_mixtures_split_by_reward(collected: Path) -> None:
 
 
 def test_the_commands(collected: Path, tmp_path: Path) -> None:
-    from mixgym.commands.collect import register
+    from mixgym.commands.main import app
 
-    app = typer.Typer()
-    register(app)
     runner = CliRunner()
     figure = tmp_path / "split.png"
     result = runner.invoke(app, ["trajectories", "show", str(collected), "--figure", str(figure)])

@@ -1,144 +1,30 @@
-"""Configuration of the `acodm` agent: hyperparameters, the release's deviations, their YAML."""
+"""Hyperparameters of the `acodm` agent."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal
 
 from mixgym.envs.task import MixtureSpec
-from mixgym.errors import unknown_name
-from mixgym_agents.learning.hyperparameters import Hyperparameters, Ranges, packaged
-from mixgym_agents.mixers.static import checked_spec
-
-HYPERPARAMETERS = "acodm.yml"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Released:
-    """Each way in which the released AC-ODM code differs from the paper; all off by default.
-
-    Line numbers and consequences: docs/agents/acodm.md.
-
-    Attributes:
-        actor_never_stepped: the actor's optimiser is never stepped: it stays at its random start.
-        critic_steps_on_actor_loss: after the actor's backward pass the *critic's* optimiser is
-            stepped, along the gradient of -mean Q(s, mu(s)).
-        vector_critic: the critic has one Q a domain, trained on a reward a domain; the actor
-            maximises their mean. Needs an environment with per-domain rewards (see
-            `reward_vector`).
-        zscored_rewards: the per-domain rewards are z-scored over domains and clipped to +-3, which
-            makes their sum about zero under every policy.
-        delta_since_start: changes of losses in the state are against the first decision at which
-            they were known, not against the previous one.
-        zscored_state: every feature is z-scored over its own domains (or layers), clipped to +-3,
-            which hides its level.
-        percent_iteration: time is in the state as 0 to 100, not as a share of the budget.
-        odm_warmup: warm-up plays ODM's smoothed mean instead of the noisy natural mixture.
-        warmup_imitation: during warm-up the actor's loss is its squared distance to the mixture
-            played; when warm-up ends the target networks become copies.
-        bootstrapped_reward: during warm-up the critic's target is r + gamma r.
-        warmup_when_frozen: a transferred policy too starts with the warm-up mixtures.
-        uniform_action_noise: exploration subtracts U(0, 1) / 1000 from every weight (what gets
-            negative is set to zero here; the release leaves it negative).
-        forced_floor: 22 of 144 micro-batches are forced to be one from each of 22 domains, so
-            that 22/144 of what is executed is uniform; the replay holds the action without it.
-        annealed_learning_rate: both learning rates rise to 1e-2 over 2 % of the decisions and
-            fall to 1e-3 along a cosine.
-    """
-
-    actor_never_stepped: bool = False
-    critic_steps_on_actor_loss: bool = False
-    vector_critic: bool = False
-    zscored_rewards: bool = False
-    delta_since_start: bool = False
-    zscored_state: bool = False
-    percent_iteration: bool = False
-    odm_warmup: bool = False
-    warmup_imitation: bool = False
-    bootstrapped_reward: bool = False
-    warmup_when_frozen: bool = False
-    uniform_action_noise: bool = False
-    forced_floor: bool = False
-    annealed_learning_rate: bool = False
-
-    @property
-    def per_domain_rewards(self) -> bool:
-        """Whether a reward for every domain is needed, not only their scalar sum."""
-        return self.vector_critic or self.zscored_rewards
-
-    @classmethod
-    def parse(cls, spec: Released | str | Sequence[str] | Mapping[str, bool]) -> Released:
-        """Build from `"none"`, `"all"`, a list of switches, or `{switch: bool}`.
-
-        Raises:
-            UnknownNameError: a switch that does not exist, with the closest one.
-        """
-        if isinstance(spec, Released):
-            return spec
-        names = [item.name for item in fields(cls)]
-        if isinstance(spec, str):
-            if spec not in ("none", "all"):
-                raise unknown_name("value of released", spec, ["none", "all"])
-            return cls(**dict.fromkeys(names, spec == "all"))
-        given = dict(spec) if isinstance(spec, Mapping) else dict.fromkeys(spec, True)
-        for name, value in given.items():
-            if name not in names:
-                raise unknown_name("released switch", name, names)
-            if not isinstance(value, bool):
-                raise ValueError(f"released.{name}={value!r} must be true or false")
-        return cls(**given)
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "network": ("mlp", "tokens"),
-    "interaction": ("attention", "deepsets"),
-    "actor": ("softmax", "dirichlet"),
-    "critic": ("joint", "factored"),
-    "anchor": ("prior", "current"),
-    "normalise": ("running", "none"),
-    "exploration": ("logits", "dirichlet", "none"),
-}
-
-# name -> least, most, whole number
-_RANGES: dict[str, tuple[float, float, bool]] = {
-    "width": (1, 65536, True),
-    "depth": (1, 64, True),
-    "blocks": (0, 64, True),
-    "heads": (1, 256, True),
-    "output_gain": (0, 100, False),
-    "logit_bound": (0, 100, False),
-    "gamma": (0, 1, False),
-    "tau": (0, 1, False),
-    "actor_learning_rate": (0, 1, False),
-    "critic_learning_rate": (0, 1, False),
-    "weight_decay": (0, 10, False),
-    "updates_per_decision": (0, 100_000, True),
-    "batch_size": (1, 1_000_000, True),
-    "buffer_size": (1, 100_000_000, True),
-    "warmup_share": (0, 1, False),
-    "warmup_noise": (0, 1, False),
-    "noise": (0, 100, False),
-    "noise_decay": (0, 1, False),
-    "concentration": (1e-3, 1e9, False),
-    "entropy": (0, 1e6, False),
-    "floor": (0, 1, False),
-}
+from mixgym_agents.acodm.released import Released
+from mixgym_agents.checks import checked_spec
+from mixgym_agents.learning.hyperparameters import (
+    Count,
+    Depth,
+    NetworkConfig,
+    Range,
+    Share,
+    Width,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(Hyperparameters):
+class Config(NetworkConfig):
     """Hyperparameters of AC-ODM; the defaults are the paper's where it gives them.
 
+    Of the networks' own (`NetworkConfig`) the paper has an `mlp` of width 1024 and depth 5.
+
     Attributes:
-        network: `"mlp"`, the paper's, for one set of domains, or `"tokens"`, one token a domain
-            with shared weights, for any number and order of domains.
-        width: units of a hidden layer (paper: 1024).
-        depth: hidden layers of an `mlp` (paper: 5).
-        blocks: layers in which domain tokens exchange information.
-        interaction: `"attention"` or `"deepsets"`, how they do.
-        heads: attention heads; must divide `width`.
         actor: `"softmax"` (paper) or `"dirichlet"`, whose concentrations the actor gives and
             whose mean acts when frozen.
         critic: `"joint"` (paper), one Q(s, w), or `"factored"` (ours), Q(s, w) = sum_i w_i q_i(s)
@@ -179,40 +65,35 @@ class Config(Hyperparameters):
         released: deviations of the released code, see `Released`.
     """
 
-    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = _CHOICES
-    RANGES: ClassVar[Ranges] = _RANGES
+    FILE: ClassVar[str | None] = "acodm.yml"
 
-    network: Literal["mlp", "tokens"] = "mlp"
-    width: int = 128
-    depth: int = 5
-    blocks: int = 1
-    interaction: Literal["attention", "deepsets"] = "attention"
-    heads: int = 4
+    width: Width = 128
+    depth: Depth = 5
     actor: Literal["softmax", "dirichlet"] = "softmax"
     critic: Literal["joint", "factored"] = "joint"
     prior: MixtureSpec = "uniform"
     anchor: Literal["prior", "current"] = "prior"
-    output_gain: float = 1.0
-    logit_bound: float = 0.0
+    output_gain: Annotated[float, Range(0, 100)] = 1.0
+    logit_bound: Annotated[float, Range(0, 100)] = 0.0
     pool_layers: bool = False
     normalise: Literal["running", "none"] = "running"
-    gamma: float = 0.95
-    tau: float = 0.001
-    actor_learning_rate: float = 1e-4
-    critic_learning_rate: float = 1e-4
-    weight_decay: float = 0.1
-    updates_per_decision: int = 1
-    batch_size: int = 256
-    buffer_size: int = 10_000
+    gamma: Share = 0.95
+    tau: Share = 0.001
+    actor_learning_rate: Share = 1e-4
+    critic_learning_rate: Share = 1e-4
+    weight_decay: Annotated[float, Range(0, 10)] = 0.1
+    updates_per_decision: Annotated[int, Range(0, 100_000)] = 1
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 256
+    buffer_size: Count = 10_000
     standardise_rewards: bool = False
-    warmup_share: float = 0.02
-    warmup_noise: float = 0.02
+    warmup_share: Share = 0.02
+    warmup_noise: Share = 0.02
     exploration: Literal["logits", "dirichlet", "none"] = "logits"
-    noise: float = 0.1
-    noise_decay: float = 1.0
-    concentration: float = 100.0
-    entropy: float = 0.0
-    floor: float = 0.0
+    noise: Annotated[float, Range(0, 100)] = 0.1
+    noise_decay: Share = 1.0
+    concentration: Annotated[float, Range(1e-3, 1e9)] = 100.0
+    entropy: Annotated[float, Range(0, 1e6)] = 0.0
+    floor: Share = 0.0
     released: Released = field(default_factory=Released)
 
     def __post_init__(self) -> None:
@@ -226,20 +107,11 @@ class Config(Hyperparameters):
             )
 
     @property
+    def fixed_layers(self) -> bool:
+        """Whether the networks are for one number of layers."""
+        return self.network == "mlp" and not self.pool_layers
+
+    @property
     def domain_values(self) -> bool:
         """Whether the critic gives one value a domain and learns from one reward a domain."""
         return self.critic == "factored" or self.released.vector_critic
-
-
-def hyperparameters(env_id: str | None) -> dict[str, Any]:
-    """Return `packaged` hyperparameters of `acodm`."""
-    return packaged(HYPERPARAMETERS, env_id)
-
-
-def annealed_learning_rate(decision: int, decisions: int) -> float:
-    """Learning rate of the release at a 0-based decision: linear to 1e-2, then cosine to 1e-3."""
-    warmup = max(1, math.ceil(0.02 * decisions))
-    if decision < warmup:
-        return 1e-2 * (decision + 1) / warmup
-    progress = min(1.0, (decision - warmup) / max(1, decisions - warmup))
-    return 1e-3 + (1e-2 - 1e-3) * 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -81,6 +81,14 @@ class ReplayBuffer:
         return {name: torch.from_numpy(value.copy()) for name, value in rows.items()}
 
     def load_state_dict(self, tensors: dict[str, torch.Tensor], added: int) -> None:
-        """Restore `state_dict`'s value."""
-        self._rows = {name: tensors[name].numpy().copy() for name in Batch._fields}
-        self.added = added
+        """Restore `state_dict`'s value.
+
+        Raises:
+            ValueError: not a buffer of this kind with so many transitions.
+        """
+        rows = {name: tensors[name].numpy().copy() for name in Batch._fields}
+        held = min(added, self.capacity)
+        for name, values in rows.items():
+            if values.shape != (held, *self._rows[name].shape[1:]) or values.dtype != np.float32:
+                raise ValueError(f"replay.{name} is {values.dtype} {values.shape} of {held} rows")
+        self._rows, self.added = rows, added

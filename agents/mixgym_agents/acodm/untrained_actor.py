@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from mixgym_agents.acodm.agent import AcOdm
-from mixgym_agents.acodm.config import Config
 from mixgym_agents.learning.hyperparameters import as_factory
 
 
@@ -31,4 +30,4 @@ class UntrainedActor(AcOdm):
         return True
 
 
-agent = as_factory(UntrainedActor, Config)
+agent = as_factory(UntrainedActor)

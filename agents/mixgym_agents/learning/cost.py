@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 
 @dataclass(frozen=True)
@@ -48,31 +49,70 @@ class Cost:
         )
 
 
-def costs_to_json(earlier: Cost, spent: Cost, charged: Cost) -> dict[str, dict[str, Any]]:
-    """Return what learning has cost as a policy's scalars, JSON-plain.
+class CostRecord(TypedDict):
+    """A `Cost`."""
 
-    Args:
+    tokens: int
+    flops: float
+    seconds: float
+
+
+class RunRecord(TypedDict):
+    """The parts of a `Tally`."""
+
+    earlier: CostRecord
+    spent: CostRecord
+    charged: CostRecord
+
+
+class TallyRecord(TypedDict):
+    """A policy's scalars about its cost; older policies have no `current_run`."""
+
+    cost: CostRecord
+    current_run: NotRequired[RunRecord]
+
+
+@dataclass
+class Tally:
+    """What learning has cost.
+
+    Attributes:
         earlier: of the runs before the current one.
         spent: of the current run so far, without `charged`.
         charged: what the current run's ledger was charged for the runs before it.
-
-    Returns:
-        `cost`, the total of `earlier` and `spent`, which a run driven by the policy answers for,
-        and `current_run`, its parts, by which the current run can be resumed.
     """
-    parts = {"earlier": earlier, "spent": spent, "charged": charged}
-    return {
-        "cost": asdict(earlier + spent),
-        "current_run": {name: asdict(value) for name, value in parts.items()},
-    }
 
+    earlier: Cost = Cost()
+    spent: Cost = Cost()
+    charged: Cost = Cost()
 
-def costs_from_json(scalars: Mapping[str, Any]) -> tuple[Cost, Cost, Cost]:
-    """Inverse of `costs_to_json`: earlier, spent, charged.
+    @property
+    def total(self) -> Cost:
+        """What a run driven by the policy answers for."""
+        return self.earlier + self.spent
 
-    Of a policy without `current_run` (older ones) the whole cost is `earlier`.
-    """
-    if "current_run" not in scalars:
-        return Cost(**scalars["cost"]), Cost(), Cost()
-    parts = scalars["current_run"]
-    return Cost(**parts["earlier"]), Cost(**parts["spent"]), Cost(**parts["charged"])
+    def begin(self, env: Any, charge: bool) -> None:
+        """Begin a run of `env`, whose ledger answers for all before it if it is to `charge`."""
+        self.earlier, self.spent, self.charged = self.total, Cost(), Cost()
+        if charge:
+            self.settle(env)
+
+    def settle(self, env: Any) -> None:
+        """Charge what the run's ledger has not been charged yet of what was before it."""
+        due = self.earlier - self.charged
+        if due != Cost():
+            self.charged += due.charge(env)
+
+    def measure(self, env: Any) -> None:
+        """Read off the ledger what the current run has cost."""
+        self.spent = Cost.spent(env) - self.charged
+
+    def to_json(self) -> dict[str, Any]:
+        """As a policy's scalars, JSON-plain: the total, and the parts to resume the run by."""
+        return {"cost": asdict(self.total), "current_run": asdict(self)}
+
+    @classmethod
+    def from_json(cls, scalars: TallyRecord) -> Tally:
+        """Inverse of `to_json`; of a policy without parts (older ones) all is `earlier`."""
+        parts = scalars.get("current_run", {"earlier": scalars["cost"]})
+        return cls(**{name: Cost(**part) for name, part in parts.items()})  # type: ignore[arg-type]

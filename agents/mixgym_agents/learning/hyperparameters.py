@@ -6,45 +6,64 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
-from typing import Any, ClassVar, Self
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Self,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import yaml
 
 from mixgym.errors import MixgymError, unknown_name
 
-#: name -> least, most, whole number
-Ranges = Mapping[str, tuple[float, float, bool]]
+
+class Range(NamedTuple):
+    """Least and most of a number, a whole one in a field of type `int`."""
+
+    low: float
+    high: float
+
+
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(1, 100_000_000)]
+Width = Annotated[int, Range(1, 65536)]
+Depth = Annotated[int, Range(1, 64)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
     """Base of an agent's hyperparameters: a frozen dataclass whose fields are checked.
 
-    Subclasses give `CHOICES` (field -> the values it may have) and `RANGES`. Entries for fields
-    that a subclass has not are ignored, so that several may share one table.
+    A `Literal`'s words, an `Annotated` tuple of words and an `Annotated` `Range` are what a field
+    may have.
 
     Raises:
         UnknownNameError: a value that is none of the choices.
-        ValueError: a number out of its range, or a `width` that the `heads` do not divide.
+        ValueError: a number out of its range.
     """
 
-    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    RANGES: ClassVar[Ranges] = {}
+    FILE: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            name, value = item.name, getattr(self, item.name)
-            if name in self.CHOICES and value not in self.CHOICES[name]:
-                raise unknown_name(name, value, self.CHOICES[name])
-            if name in self.RANGES:
-                low, high, whole = self.RANGES[name]
-                number = isinstance(value, int if whole else int | float)
+        hints = get_type_hints(type(self), include_extras=True)
+        for name in (item.name for item in fields(self)):
+            value, parts = getattr(self, name), get_args(hints[name])
+            if get_origin(hints[name]) is Literal:
+                parts = (str, parts)
+            if len(parts) == 2 and isinstance(parts[1], Range):
+                kind, (low, high) = parts
+                number = isinstance(value, int if kind is int else int | float)
                 if isinstance(value, bool) or not number or not low <= value <= high:
-                    kind = "a whole number" if whole else "a number"
-                    raise ValueError(f"{name}={value!r} must be {kind} in [{low}, {high}]")
-        config: Any = self
-        if getattr(config, "network", None) == "tokens" and config.width % config.heads:
-            raise ValueError(f"width={config.width!r} must be a multiple of heads={config.heads!r}")
+                    what = "a whole number" if kind is int else "a number"
+                    raise ValueError(f"{name}={value!r} must be {what} in [{low}, {high}]")
+            elif len(parts) == 2 and isinstance(parts[1], tuple) and value not in parts[1]:
+                raise unknown_name(name, value, parts[1])
 
     def updated(self, arguments: Mapping[str, Any]) -> Self:
         """Return a copy with some fields replaced (`UnknownNameError` for an unknown one)."""
@@ -53,6 +72,46 @@ class Hyperparameters:
             if name not in known:
                 raise unknown_name("argument", name, known)
         return replace(self, **arguments)
+
+    @classmethod
+    def packaged(cls, env_id: str | None) -> Self:
+        """Return the packaged values for an environment, of `mixgym_agents/hyperparams/FILE`."""
+        return cls() if cls.FILE is None else cls().updated(packaged(cls.FILE, env_id))
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig(Hyperparameters):
+    """Hyperparameters of networks over domains.
+
+    Attributes:
+        network: `"mlp"`, for one set of domains, or `"tokens"`, one token a domain with shared
+            weights, for any number and order of domains.
+        width: units of a hidden layer.
+        depth: hidden layers of an `mlp`.
+        blocks: layers in which domain tokens exchange information.
+        interaction: `"attention"` or `"deepsets"`, how they do.
+        heads: attention heads; must divide `width`.
+
+    Raises:
+        ValueError: a `width` that the `heads` do not divide.
+    """
+
+    network: Literal["mlp", "tokens"] = "mlp"
+    width: Width = 64
+    depth: Depth = 2
+    blocks: Annotated[int, Range(0, 64)] = 1
+    interaction: Literal["attention", "deepsets"] = "attention"
+    heads: Annotated[int, Range(1, 256)] = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.network == "tokens" and self.width % self.heads:
+            raise ValueError(f"width={self.width!r} must be a multiple of heads={self.heads!r}")
+
+    @property
+    def fixed_layers(self) -> bool:
+        """Whether the networks are for one number of layers, whose features they see one by one."""
+        return self.network == "mlp"
 
 
 def packaged(file: str, env_id: str | None) -> dict[str, Any]:
@@ -79,16 +138,13 @@ def packaged(file: str, env_id: str | None) -> dict[str, Any]:
     return chosen
 
 
-def as_factory(
-    kind: type[Any], config: type[Any], search: Mapping[str, Any] | None = None
-) -> Callable[..., Any]:
+def as_factory(kind: type[Any], search: Mapping[str, Any] | None = None) -> Callable[..., Any]:
     """Return the callable an entry point names; its signature lists every hyperparameter.
 
     Their names are also its attribute `hyperparameters`, which tells them from other arguments.
 
     Args:
-        kind: the agent's class; its keyword-only arguments come first.
-        config: the dataclass whose fields are its hyperparameters.
+        kind: the agent's class; its keyword-only arguments come first, then the fields of `CONFIG`.
         search: what `mixgym tune` searches; becomes the attribute `search_space`.
 
     Raises:
@@ -105,14 +161,14 @@ def as_factory(
     ]
     hyper = [
         inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=None)
-        for item in fields(config)
+        for item in fields(kind.CONFIG)
     ]
     unknown = set(search or {}) - {parameter.name for parameter in hyper}
     if unknown:
         raise MixgymError(f"search space of {kind.name!r} names no hyperparameters: {unknown}")
     agent.__doc__ = kind.__doc__
     agent.__signature__ = inspect.Signature([*own, *hyper])  # type: ignore[attr-defined]
-    agent.hyperparameters = tuple(item.name for item in fields(config))  # type: ignore[attr-defined]
+    agent.hyperparameters = tuple(item.name for item in fields(kind.CONFIG))  # type: ignore[attr-defined]
     if search is not None:
         agent.search_space = dict(search)  # type: ignore[attr-defined]
     return agent

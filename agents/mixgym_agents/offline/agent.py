@@ -1,41 +1,60 @@
 """Agents that learn from logged trajectories alone; `cql`, `bc`, `iql` and `td3-bc` are made of it.
 
-The algorithms are d3rlpy's (`offline_learner`), the networks those of `acodm` (`offline_encoders`),
-the hyperparameters in `offline_config`.
+The algorithms are d3rlpy's (`learner`), the networks ours (`encoders`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NotRequired
 
 import numpy as np
 import torch
 from gymnasium import Env
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
-from mixgym.agents import Agent
-from mixgym.envs.observation import VALIDATION_FEATURES, ObservationLayout
-from mixgym.envs.task import MixingTask
-from mixgym.errors import CheckpointError, MixgymError
-from mixgym.files import read_json
+from mixgym.envs.observation import VALIDATION_FEATURES
+from mixgym.errors import MixgymError
 from mixgym.rewards import REWARD_TERMS
 from mixgym.rewards.build import build_terms
 from mixgym.simplex import ActionMap, Simplex
 from mixgym.trajectories.record import Trajectories, Trajectory, map_from_json, map_to_json
 from mixgym.trajectories.scores import require_distinct_episodes, require_same_task
 from mixgym.trajectories.transitions import ObservationWindow
-from mixgym_agents.learning import store as store
-from mixgym_agents.learning.cost import Cost
+from mixgym_agents.learning import store
+from mixgym_agents.learning.agent import PolicyAgent
+from mixgym_agents.learning.cost import Cost, CostRecord
 from mixgym_agents.offline.config import OfflineConfig
 from mixgym_agents.offline.learner import Learner
 
 _WINDOW = "window"
 
 
-class OfflineAgent(Agent):
+class OfflineScalars(TypedDict):
+    """The scalars of a saved policy; older ones have no `validation`."""
+
+    steps: int
+    gradient_steps: dict[str, int]
+    normaliser: dict[str, Any]
+    scaling: dict[str, Any] | None
+    rng: dict[str, Any]
+    action_map: dict[str, Any]
+    cost: CostRecord
+    provenance: list[dict[str, Any]]
+    held_out: list[int]
+    validation: NotRequired[str | None]
+
+
+class OfflineRecord(TypedDict):
+    """What a saved policy's record holds beyond `PolicyRecord`."""
+
+    scalars: OfflineScalars
+
+
+class OfflineAgent(PolicyAgent):
     """Learns from trajectories before it acts, then acts frozen.
 
     `mixgym train NAME --dataset DIR` calls `prepare`, `learn_offline` and `save`; with
@@ -49,6 +68,9 @@ class OfflineAgent(Agent):
         arguments: fields of `OfflineConfig`; with a `policy`, its own are used.
     """
 
+    CONFIG = OfflineConfig
+    STRUCTURE = OfflineRecord
+    ANYWHERE = "network='tokens' (any domains and layers)"
     name: ClassVar[str]  # type: ignore[misc]
 
     def __init__(
@@ -59,45 +81,17 @@ class OfflineAgent(Agent):
         reward: Any = None,
         **arguments: Any,
     ) -> None:
-        self.config = OfflineConfig().updated(arguments)
-        self._arguments = arguments
-        self._saved: store.SavedPolicy | None = None
-        self.learner: Learner | None = None
-        self.cost = Cost()
+        reward = {} if policy is not None and reward is None else reward
+        super().__init__(policy=policy, digest=digest, reward=reward, **arguments)
         self.provenance: list[dict[str, Any]] = []
         self.held_out: list[int] = []
         self.validation: str | None = None
-        self._env: Env[Any, Any] | None = None
-        if policy is not None:
-            self._saved = saved = self._read(policy, digest)
-            self.config = saved.config.updated(arguments)
-            learned = saved.scalars["action_map"]
-            self.action_map = learned["name"]
-            self.env_arguments = {
-                "observation": store.observation_of(saved.layout),
-                "action_arguments": learned["arguments"],
-                "reward": {} if reward is None else reward,
-            }
-            self.validation = saved.scalars.get("validation")
+        if self._saved is None:
+            self.env_arguments = {}
+        else:
+            self.validation = self._saved.scalars.get("validation")
             if self.validation is not None:
-                self.env_arguments["validation"] = self.validation
-
-    def _read(self, path: str | Path, digest: str | None = None) -> store.SavedPolicy:
-        self._check_name(Path(path))
-        return store.read_policy(path, digest, config=OfflineConfig)
-
-    def _check_name(self, folder: Path) -> None:
-        try:
-            if (folder / store.TRAINING).exists():
-                folder = folder / read_json(folder / store.TRAINING)["policy"]
-            name = read_json(folder / store.RECORD)["agent"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return  # read_policy says what is wrong
-        if name != self.name:
-            raise CheckpointError(
-                f"the policy in {folder} is one of agent {name!r}: act by it with "
-                f"{name}:{{policy: ...}}"
-            )
+                self.env_arguments = {**self.env_arguments, "validation": self.validation}
 
     # --- learning -------------------------------------------------------------------------------
 
@@ -146,7 +140,7 @@ class OfflineAgent(Agent):
 
     def set_cost(self, tokens: int, flops: float, seconds: float) -> None:
         """Set what its data and its learning cost, which `save` keeps."""
-        self.cost = Cost(int(tokens), flops, seconds)
+        self.tally.earlier = Cost(int(tokens), flops, seconds)
 
     def offline_policy(self, data: Sequence[Trajectories]) -> tuple[Learner, list[Trajectory]]:
         """The learner of a saved policy, and those episodes of its data that were held out.
@@ -193,84 +187,48 @@ class OfflineAgent(Agent):
             MixgymError: nothing was learned, or not a mixing environment with a box of actions.
             CheckpointError: the policy was learned from another observation or action map.
         """
-        inner: Any = env.unwrapped
-        task, layout = getattr(inner, "task", None), getattr(inner, "layout", None)
-        if not isinstance(task, MixingTask) or not isinstance(layout, ObservationLayout):
-            raise MixgymError(f"agent {self.name!r} needs a mixgym environment, got {inner}")
         if self._saved is None and self.learner is None:
             raise MixgymError(
                 f"agent {self.name!r} has learned nothing: mixgym train {self.name} --dataset DIR "
                 f"--out POLICY, then {self.name}:{{policy: POLICY}}"
             )
-        if isinstance(inner.action_space, Simplex):
+        inner = self._enter(env)
+        saved = self._saved
+        if saved is not None and (self.learner is None or self.learner.layout != self.layout):
+            self._check_learned(saved.layout, saved.scalars["action_map"])
+            learner = Learner(self.name, self.config, self.layout, inner.action_map, 0)
+            with store.damage_named(saved):
+                learner.restore(saved.tensors, saved.scalars, resume=False)
+                self._take_scalars(saved)
+            self.learner = learner
+            self._map = map_from_json(saved.scalars["action_map"])
+        self._check_learned(self.learner.layout, map_to_json(self._map))
+        self._window = ObservationWindow(self.config.window)
+        self.tally.begin(env, charge=True)
+
+    def _check_actions(self, env: Env[Any, Any]) -> None:
+        space: Any = env.unwrapped.action_space
+        if isinstance(space, Simplex):
             raise MixgymError(
                 f"agent {self.name!r} acts in the box it learned from, but the action space is "
-                f"{inner.action_space}: leave action_map to the agent"
+                f"{space}: leave action_map to the agent"
             )
-        if self._saved is not None and (self.learner is None or self.learner.layout != layout):
-            self._adopt(self._saved, inner)
-        self._check_environment(inner)
-        self._env = env
-        self._window = ObservationWindow(self.config.window)
-        if self.cost.tokens or self.cost.seconds:
-            self.cost.charge(env)
 
-    def _adopt(self, saved: store.SavedPolicy, inner: Any) -> None:
-        self._check_observation(saved.layout, inner.layout)
-        learner = Learner(self.name, self.config, inner.layout, inner.action_map, 0)
-        learner.restore(saved.tensors, saved.scalars, resume=False)
-        self.learner = learner
-        self._map = map_from_json(saved.scalars["action_map"])
-        self._take_scalars(saved)
+    def _action_map(self) -> Mapping[str, Any]:
+        return map_to_json(self._env.unwrapped.action_map)  # type: ignore[union-attr]
 
     def _take_scalars(self, saved: store.SavedPolicy) -> None:
-        self.cost = Cost(**saved.scalars["cost"])
+        self.tally.earlier = Cost(**saved.scalars["cost"])
         self.provenance = list(saved.scalars["provenance"])
         self.held_out = list(saved.scalars["held_out"])
-
-    def _check_environment(self, inner: Any) -> None:
-        ours, theirs = map_to_json(self._map), map_to_json(inner.action_map)
-        if (ours["name"], ours["arguments"]) != (theirs["name"], theirs["arguments"]):
-            raise CheckpointError(
-                f"the policy's actions are of the map {ours['name']} {ours['arguments']}, the "
-                f"environment's of {theirs['name']} {theirs['arguments']}: leave action_map and "
-                "action_arguments to the agent"
-            )
-        self._check_observation(self._learned().layout, inner.layout)
-
-    def _check_observation(self, learned: ObservationLayout, ours: ObservationLayout) -> None:
-        """Raise `CheckpointError` unless networks made for `learned` can read this environment."""
-        names = ["domain_features", "layer_features", "scalar_features", "normalise"]
-        fixed = self.config.network == "mlp"
-        if fixed:
-            names.append("domains")
-        wrong = [
-            f"{name} {getattr(learned, name)}, here {getattr(ours, name)}"
-            for name in names
-            if getattr(learned, name) != getattr(ours, name)
-        ]
-        layers = len(learned.layers), len(ours.layers)
-        if fixed and learned.layer_features and layers[0] != layers[1]:
-            wrong.append(f"{layers[0]} layers, here {layers[1]}")
-        if wrong:
-            raise CheckpointError(
-                f"the policy was learned from {'; '.join(wrong)}: make the environment with the "
-                "same observation and domains, or learn with network='tokens' (any domains and "
-                "layers)"
-            )
 
     def act(self, observation: NDArray[Any], info: dict[str, Any]) -> NDArray[np.float32]:
         """Return the policy's action, a point of the environment's box."""
         learner = self._learned()
         if self._env is None:
             raise MixgymError(f"agent {self.name!r} has not started: call start(env, seed) first")
-        given = np.asarray(observation, dtype=np.float32)
-        if given.shape != (learner.layout.size,):
-            raise MixgymError(
-                f"agent {self.name!r} got an observation of shape {given.shape}, the environment's "
-                f"layout has {learner.layout.size} entries: leave out wrappers that change it"
-            )
-        return learner.act(self._window.push(learner.encode(given[None])[0]))
+        state = self._state(observation)
+        return learner.act(self._window.push(learner.encode(state[None])[0]))
 
     # --- saving ---------------------------------------------------------------------------------
 
@@ -282,7 +240,7 @@ class OfflineAgent(Agent):
         scalars = {
             **learner.scalars(),
             "action_map": map_to_json(self._map),
-            "cost": asdict(self.cost),
+            "cost": asdict(self.tally.total),
             "provenance": self.provenance,
             "held_out": self.held_out,
             "validation": self.validation,
@@ -297,16 +255,13 @@ class OfflineAgent(Agent):
             CheckpointError: damaged, of another agent, or of other hyperparameters.
         """
         learner, saved = self._learned(), self._read(path)
-        changed = store.differences(saved, self.config, learner.layout)
-        if changed and self._env is None:
-            raise CheckpointError(
-                f"the policy in {path} was learned with other settings ({'; '.join(changed)}): "
-                "give the same"
-            )
-        learner.restore(saved.tensors, saved.scalars, resume=self._env is None)
-        self._take_scalars(saved)
-        if self._env is not None and _WINDOW in saved.tensors:
-            self._window.restore(saved.tensors[_WINDOW].numpy())
+        if self._env is None:
+            self._check_settings(path, saved)
+        with store.damage_named(saved):
+            learner.restore(saved.tensors, saved.scalars, resume=self._env is None)
+            self._take_scalars(saved)
+            if self._env is not None and _WINDOW in saved.tensors:
+                self._window.restore(saved.tensors[_WINDOW].numpy())
 
     def _learned(self) -> Learner:
         if self.learner is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mixgym_agents.learning.hyperparameters import as_factory
 from mixgym_agents.offline.agent import OfflineAgent
-from mixgym_agents.offline.config import OfflineConfig
 
 
 class BehaviourCloning(OfflineAgent):
@@ -17,4 +16,4 @@ class BehaviourCloning(OfflineAgent):
     name = "bc"
 
 
-agent = as_factory(BehaviourCloning, OfflineConfig)
+agent = as_factory(BehaviourCloning)

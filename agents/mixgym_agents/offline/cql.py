@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mixgym_agents.learning.hyperparameters import as_factory
 from mixgym_agents.offline.agent import OfflineAgent
-from mixgym_agents.offline.config import OfflineConfig
 
 
 class Cql(OfflineAgent):
@@ -18,4 +17,4 @@ class Cql(OfflineAgent):
     name = "cql"
 
 
-agent = as_factory(Cql, OfflineConfig)
+agent = as_factory(Cql)

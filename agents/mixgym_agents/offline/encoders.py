@@ -1,4 +1,4 @@
-"""d3rlpy's encoders made of the networks of `acodm`: an MLP, or one token a domain.
+"""d3rlpy's encoders made of our own networks: an MLP, or one token a domain.
 
 d3rlpy puts a linear head on an encoder's output. For a policy over domain tokens the encoder itself
 gives every domain's mean and log deviation, and `fix_heads` turns d3rlpy's heads into constant
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mixgym.simplex import ilr_basis
 from mixgym.trajectories.library import d3rlpy
-from mixgym_agents.acodm.config import Config
+from mixgym_agents.learning.hyperparameters import NetworkConfig
 from mixgym_agents.learning.networks import Inputs, MlpNetwork, TokenNetwork
 
 
@@ -58,7 +58,7 @@ class Shape:
 class ActorEncoder(nn.Module):
     """(B, size) -> (B, width) of an MLP, or (B, 2 K) means and log deviations of the tokens."""
 
-    def __init__(self, shape: Shape, config: Config) -> None:
+    def __init__(self, shape: Shape, config: NetworkConfig) -> None:
         super().__init__()
         self._shape = shape
         F, C = shape.F * shape.window, shape.C * shape.window
@@ -78,12 +78,12 @@ class CriticEncoder(nn.Module):
     """(B, size), (B, dim) -> (B, width); of a state value, without an action.
 
     It sees an action twice: as centred logits, a further feature of every domain, and as
-    w = softmax(scale a), from which every network of `acodm` makes K w - 1. What the softmax does
+    w = softmax(scale a), from which every network makes K w - 1. What the softmax does
     not tell apart, the critic does not either. w is the mixture of the maps `softmax` and `ilr` and
     the move of `delta`; the level of an action of `dirichlet` would be lost.
     """
 
-    def __init__(self, shape: Shape, config: Config) -> None:
+    def __init__(self, shape: Shape, config: NetworkConfig) -> None:
         super().__init__()
         self._shape = shape
         F, C = shape.F * shape.window + 1, shape.C * shape.window
@@ -108,7 +108,7 @@ class CriticEncoder(nn.Module):
         )
 
 
-def encoder_factory(shape: Shape, config: Config, value: bool = False) -> Any:
+def encoder_factory(shape: Shape, config: NetworkConfig, value: bool = False) -> Any:
     """Return the factory that d3rlpy's configurations take.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mixgym_agents.learning.hyperparameters import as_factory
 from mixgym_agents.offline.agent import OfflineAgent
-from mixgym_agents.offline.config import OfflineConfig
 
 
 class Iql(OfflineAgent):
@@ -16,4 +15,4 @@ class Iql(OfflineAgent):
     name = "iql"
 
 
-agent = as_factory(Iql, OfflineConfig)
+agent = as_factory(Iql)

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mixgym.envs.observation import ObservationLayout
-from mixgym.errors import CheckpointError, MixgymError
+from mixgym.errors import MixgymError
 from mixgym.lm.threads import pinned_threads, private_rng, rng_state
 from mixgym.simplex import ActionMap, DeltaMap, IlrMap, SoftmaxMap
 from mixgym.trajectories.evaluation import minibatch
 from mixgym.trajectories.library import d3rlpy
 from mixgym.trajectories.record import Trajectory
 from mixgym.trajectories.transitions import RewardScaling, Transitions
-from mixgym_agents.learning.networks import Normaliser
-from mixgym_agents.learning.store import flat_optimiser, owned, restore_optimiser
+from mixgym_agents.learning.normaliser import Normaliser
+from mixgym_agents.learning.store import flat_optimiser, load_weights, owned, restore_optimiser
 from mixgym_agents.offline.config import OfflineConfig
 from mixgym_agents.offline.encoders import Shape, encoder_factory, fix_heads
 
@@ -54,7 +54,7 @@ class Learner:
         seed: int,
     ) -> None:
         self.algorithm, self.config, self.layout = algorithm, config, layout
-        self.normaliser = Normaliser(layout, config.blocks_config)
+        self.normaliser = Normaliser(layout, pooled=not config.fixed_layers)
         if algorithm != "bc" and not isinstance(action_map, SoftmaxMap | IlrMap | DeltaMap):
             raise MixgymError(
                 f"agent {algorithm!r} cannot learn from actions of {type(action_map).__name__}: "
@@ -89,7 +89,7 @@ class Learner:
 
     def _make(self, algorithm: str) -> Any:
         library, c = d3rlpy(), self.config
-        network = encoder_factory(self.shape, c.blocks_config)
+        network = encoder_factory(self.shape, c)
         learned = {
             "batch_size": c.batch_size,
             "gamma": c.gamma,
@@ -120,7 +120,7 @@ class Learner:
         elif algorithm == "iql":
             made = library.algos.IQLConfig(
                 **learned,
-                value_encoder_factory=encoder_factory(self.shape, c.blocks_config, value=True),
+                value_encoder_factory=encoder_factory(self.shape, c, value=True),
                 expectile=c.expectile,
                 weight_temp=c.advantage_temperature,
             )
@@ -232,7 +232,7 @@ class Learner:
 
     def critic_factory(self) -> Any:
         """Encoder factory of a critic like the learner's own, for fitted Q evaluation."""
-        return encoder_factory(self.shape, self.config.blocks_config)
+        return encoder_factory(self.shape, self.config)
 
     def value(self, vectors: NDArray[np.float32]) -> NDArray[np.float64] | None:
         """(B,) scaled values of the policy's own actions by its own critic; None without one."""
@@ -277,7 +277,9 @@ class Learner:
         for label, algo in self._algorithms().items():
             for name, part in _parts(algo):
                 if isinstance(part, nn.Module):
-                    _load(part, owned(f"{label}.{name}", dict(tensors)), strict=resume)
+                    saved = owned(f"{label}.{name}", dict(tensors))
+                    # To act, heads of another number of domains stay as they are.
+                    load_weights(part, saved, spare=() if resume else _HEADS)
                 elif resume:
                     restore_optimiser(f"{label}-{name}", part.optim, dict(tensors))
             algo.set_grad_step(scalars["gradient_steps"][label])
@@ -306,16 +308,3 @@ def _policies(algo: Any) -> Any:
     """The policy and, where there is one, its target."""
     policy = d3rlpy().models.torch.Policy
     return (part for _, part in _parts(algo) if isinstance(part, policy))
-
-
-def _load(module: nn.Module, saved: dict[str, torch.Tensor], strict: bool) -> None:
-    """Load a module's tensors; to act, heads of another number of domains stay as they are."""
-    own = module.state_dict()
-    other = [name for name in own if name not in saved or saved[name].shape != own[name].shape]
-    wrong = [n for n in other if strict or not n.startswith(_HEADS)]
-    if wrong:
-        raise CheckpointError(
-            f"the saved networks have other shapes than the arguments ask for ({wrong[0]}): leave "
-            "out network, width, depth, window, ... with a policy"
-        )
-    module.load_state_dict({k: own[k] if k in other else saved[k] for k in own})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from mixgym_agents.learning.hyperparameters import as_factory
 from mixgym_agents.offline.agent import OfflineAgent
-from mixgym_agents.offline.config import OfflineConfig
 
 
 class Td3Bc(OfflineAgent):
@@ -16,4 +15,4 @@ class Td3Bc(OfflineAgent):
     name = "td3-bc"
 
 
-agent = as_factory(Td3Bc, OfflineConfig)
+agent = as_factory(Td3Bc)

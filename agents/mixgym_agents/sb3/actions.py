@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError
 from mixgym.simplex import (
-    ACTION_MAPS,
     TINY,
     ActionMap,
     DeltaMap,
@@ -45,13 +43,6 @@ def box_map(env: Any, name: str) -> ActionMap:
             "leave out wrappers that change the actions"
         )
     return found
-
-
-def describe_map(action_map: ActionMap) -> dict[str, Any]:
-    """A map's registered name and arguments, JSON-plain."""
-    name = next(name for name in ACTION_MAPS if ACTION_MAPS[name] is type(action_map))
-    arguments = {key: value for key, value in asdict(action_map).items() if key != "K"}
-    return {"name": name, "arguments": arguments}
 
 
 def directions(action_map: ActionMap) -> int:

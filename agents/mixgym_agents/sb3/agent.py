@@ -1,52 +1,62 @@
 """One adapter that makes mixgym agents of stable-baselines3's algorithms.
 
 `sac`, `tqc` and `ppo` are each a name and a configuration. The algorithms are the library's;
-`sb3_models` splits their loop at the decision, `sb3_networks` adds policies over domain tokens,
-`sb3_vecenv` normalises, `sb3_store` saves.
+`models` splits their loop at the decision, `networks` adds policies over domain tokens, `vecenv`
+normalises.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import Env
 from numpy.typing import NDArray
+from torch import Tensor
+from typing_extensions import TypedDict
 
-from mixgym.envs.observation import ObservationLayout
-from mixgym.envs.task import MixingTask
-from mixgym.errors import CheckpointError, MixgymError, missing_extra
+from mixgym.errors import MixgymError, missing_extra
 from mixgym.files import atomic_path
 from mixgym.lm.threads import pinned_threads
-from mixgym_agents.learning import store as files
-from mixgym_agents.learning.cost import Cost, costs_from_json, costs_to_json
-from mixgym_agents.learning.episodes import EpisodeLearner
-from mixgym_agents.learning.rewards import Rewards
-from mixgym_agents.sb3.actions import (
-    box_map,
-    describe_map,
-    directions,
-    per_domain,
-    scale_of,
-    warm_up_action,
-)
+from mixgym.trajectories.record import map_to_json
+from mixgym_agents.learning.agent import OnlineAgent, OnlineRecord
+from mixgym_agents.learning.store import SavedPolicy
+from mixgym_agents.sb3.actions import box_map, directions, per_domain, scale_of, warm_up_action
 from mixgym_agents.sb3.config import Config, SacConfig
 
-if TYPE_CHECKING:
-    from mixgym_agents.sb3.learner import Learner
 
-_AGENT_STREAM = int.from_bytes(b"sb3a")
+class MapRecord(TypedDict):
+    """An action map's registered name and arguments."""
+
+    name: str
+    arguments: dict[str, Any]
 
 
-class Sb3Agent(EpisodeLearner):
+class Sb3Scalars(OnlineRecord):
+    """The scalars of a saved policy."""
+
+    begun: bool
+    waiting: bool
+    action_map: MapRecord
+    learner: dict[str, Any]
+
+
+class Sb3Record(TypedDict):
+    """What a saved policy's record holds beyond `PolicyRecord`."""
+
+    scalars: Sb3Scalars
+
+
+class Sb3Agent(OnlineAgent):
     """A stable-baselines3 algorithm from the state of the training run to its data mixture.
 
     It learns while it acts (the papers' online mode): every `act` takes in the transition that
-    the previous one began, with the reward the environment is configured with, and updates the
-    networks. `learn` does so over several episodes; `save` then makes a policy, and
+    the previous one began, with the reward that `observe` was given, and updates the networks.
+    `learn` does so over several episodes; `save` then makes a policy, and
     `NAME(policy=FOLDER)` acts by it, frozen, deterministic and without rewards, in an environment
     with another model, and with network="tokens" other domains. The cost of its training is
     charged to the new run's ledger. docs/agents/sac.md has the details.
@@ -63,7 +73,9 @@ class Sb3Agent(EpisodeLearner):
             the packaged hyperparameters of the environment (`mixgym_agents/hyperparams`).
     """
 
-    CONFIG: ClassVar[type[Config]]
+    CONFIG: ClassVar[type[Config]]  # type: ignore[misc]
+    STRUCTURE = Sb3Record
+    STREAM = int.from_bytes(b"sb3a")
 
     def __init__(
         self,
@@ -77,98 +89,46 @@ class Sb3Agent(EpisodeLearner):
         **arguments: Any,
     ) -> None:
         _require_library(self.name)
-        self._arguments = arguments
-        self.CONFIG().updated(arguments)
-        self.frozen = policy is not None if frozen is None else frozen
-        self._saved = None if policy is None else self._read(policy, digest)
-        wanted: dict[str, Any] = {"observation": observation, "reward": reward}
-        if self._saved is not None:
-            learned = self._saved.scalars["action_map"]
-            self.action_map = learned["name"]
-            wanted["action_arguments"] = learned["arguments"]
-            if observation is None:
-                wanted["observation"] = files.observation_of(self._saved.layout)
-        if self.frozen and reward is None:
-            wanted["reward"] = {}
-        self.env_arguments = {name: x for name, x in wanted.items() if x is not None}
-        self._log = log
-        self._env: Env[Any, Any] | None = None
-        self.learner: Learner | None = None
-        self.decisions = self.episodes = 0
-        self.seed: int | None = None
-        self.cost = self._spent = Cost()
-        self._in_learn = False
-        self.metrics: dict[str, float] = {}
-
-    def _read(self, path: str | Path, digest: str | None = None) -> files.SavedPolicy:
-        return files.read_policy(path, digest, config=self.CONFIG, agent=self.name)
+        super().__init__(
+            policy=policy,
+            frozen=frozen,
+            digest=digest,
+            log=log,
+            observation=observation,
+            reward=reward,
+            **arguments,
+        )
 
     # --- an episode -----------------------------------------------------------------------------
 
-    def start(self, env: Env[Any, Any], seed: int) -> None:
-        """Begin an episode of `env`; see `Agent.start`.
-
-        Raises:
-            MixgymError: not a mixing environment, its actions are no points of a box, or it gives
-                no reward to learn from.
-            CheckpointError: the policy was made for another observation or action map.
-        """
-        inner: Any = env.unwrapped
-        task, layout = getattr(inner, "task", None), getattr(inner, "layout", None)
-        if not isinstance(task, MixingTask) or not isinstance(layout, ObservationLayout):
-            raise MixgymError(f"agent {self.name!r} needs a mixgym environment, got {inner}")
-        self._env, self.task, self.layout = env, task, layout
+    def _check_actions(self, env: Env[Any, Any]) -> None:
         self.map = box_map(env, self.name)
-        self.seed = seed if self.seed is None else self.seed
-        self._rng = np.random.default_rng(_stream(seed, 0))
-        with pinned_threads(1):
-            self._prepare(inner, seed)
-        self._rewards = None if self.frozen else Rewards(env)
-        self._begun = self._waiting = False
-        self._given: float | None = None
-        self.cost, self._spent, self._charged = self.cost + self._spent, Cost(), Cost()
-        if self.cost.tokens and not self._in_learn:
-            self._charged = self.cost.charge(inner)
 
-    def _prepare(self, inner: Any, seed: int) -> None:
-        before = self.learner
-        if before is None:
-            if self._saved is not None:
-                self.config = self._saved.config.updated(self._arguments)
-            else:
-                spec = getattr(inner, "spec", None)
-                packaged = self.CONFIG.packaged(spec.id if spec is not None else None)
-                self.config = packaged.updated(self._arguments)
-        elif before.layout == self.layout and before.map == self.map:
-            return
-        elif not self.frozen:
-            raise MixgymError(
-                f"agent {self.name!r} learned from another observation than this environment "
-                "gives, and its buffer with it: save the policy and start from it with "
-                "policy=FOLDER"
-            )
+    def _action_map(self) -> Mapping[str, Any]:
+        return map_to_json(self.map)
+
+    def _suits(self, learner: Any) -> bool:
+        return super()._suits(learner) and learner.map == self.map
+
+    def _make_learner(self, seed: int) -> Any:
+        from mixgym_agents.sb3.learner import Learner
+
         if self.config.network == "tokens" and not per_domain(self.map):
             raise MixgymError(
                 f"network='tokens' gives one number a domain, but actions are {self.map.space}: "
                 "make the environment with action_map='softmax', or use network='mlp'"
             )
-        from mixgym_agents.sb3.learner import Learner
-
-        self.learner = Learner(
+        return Learner(
             self.config,
             self.layout,
             self.map,
-            _seed(seed, 2),
+            self._seed(seed, 2),
             scale=scale_of(self.map),
             directions=directions(self.map),
         )
-        if self._saved is not None:
-            self._adopt(self._saved)
-        elif before is not None:
-            self._check(before.layout, describe_map(before.map))
-            self.learner.adopt(before.networks(), before.statistics())
-        if self._log is not None and not self.frozen:
-            self.learner.log_to(self._log)
+
+    def _begin(self) -> None:
+        self._begun = False
 
     def act(self, observation: NDArray[Any], info: dict[str, Any]) -> NDArray[np.float32]:
         """Return the next action; learn from the previous one first, unless frozen."""
@@ -177,7 +137,7 @@ class Sb3Agent(EpisodeLearner):
             if self.frozen:
                 action = learner.predict(state)
             else:
-                self._absorb(state, info, done=False)
+                self._absorb(state)
                 if not self._begun:
                     learner.begin(state)
                 action = learner.choose(self._warm_up(info))
@@ -193,82 +153,28 @@ class Sb3Agent(EpisodeLearner):
         current = np.asarray(info.get("mixture", self.task.natural), dtype=np.float64)
         return warm_up_action(self.task, self.map, current, config.warmup_noise, self._rng)
 
-    def _state(self, observation: NDArray[Any]) -> NDArray[np.float32]:
-        state = np.array(observation, dtype=np.float32)
-        if state.shape != (self.layout.size,):
-            raise MixgymError(
-                f"agent {self.name!r} got an observation of shape {state.shape}, the environment's "
-                f"layout has {self.layout.size} entries: leave out wrappers that change it"
-            )
-        return state
-
-    # --- learning -------------------------------------------------------------------------------
-
-    def _absorb(
-        self, state: NDArray[np.float32], info: dict[str, Any], done: bool, cut: bool = False
-    ) -> None:
+    def _absorb(self, state: NDArray[np.float32], done: bool = False, cut: bool = False) -> None:
         """Hand in what came of the last action and let the library learn from it."""
-        if not self._waiting or self._rewards is None:
+        if not self._waiting:
             return
-        reward = float(self._rewards(info, np.ones(1), self._given)[0])
-        self._waiting, self._given = False, None
-        self.metrics = self._started().absorb(state, reward, done, cut) or self.metrics
-        self._spent = Cost.spent(self._env) - self._charged
-
-    def _episode_seed(self, first: int) -> int:
-        return _seed(first, 1, self.episodes)
-
-    def _end_episode(
-        self, observation: NDArray[Any], info: dict[str, Any], terminated: np.bool | bool
-    ) -> None:
-        with pinned_threads(1):
-            self._absorb(self._state(observation), info, done=True, cut=not terminated)
+        reward = float(self._take_reward()[0])
+        logged = self._started().absorb(state, reward, done, cut)
+        self.metrics = logged or self.metrics
+        self._keep_account({"decision/reward": reward, **logged})
 
     # --- saving ---------------------------------------------------------------------------------
 
-    def save(self, path: str | Path) -> None:
-        """Write the policy and all that learning depends on into the folder `path`."""
-        tensors, plain = self._started().state()
-        scalars = {
-            "seed": self.seed,
-            "decisions": self.decisions,
-            "episodes": self.episodes,
-            "begun": self._begun,
-            "waiting": self._waiting,
-            "action_map": describe_map(self.map),
-            "rng": self._rng.bit_generator.state,
-            "learner": plain,
-            **costs_to_json(self.cost, self._spent, self._charged),
-        }
-        saved = files.SavedPolicy(self.config, self.layout, scalars, tensors)
-        files.write_policy(path, self.name, saved)
+    def _episode(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return {}, {"begun": self._begun, "waiting": self._waiting}
 
-    def load(self, path: str | Path) -> None:
-        """Go on from what `save` wrote: exactly there, or frozen, with the policy alone.
+    def _resume(self, saved: SavedPolicy) -> None:
+        self._begun, self._waiting = saved.scalars["begun"], saved.scalars["waiting"]
 
-        Raises:
-            CheckpointError: damaged, or of other hyperparameters, observation or action map.
-        """
-        learner, saved = self._started(), self._read(path)
-        if self.frozen:
-            self._saved = saved
-            self._adopt(saved)
-            self._charged += (self.cost - self._charged).charge(self._env)
-            return
-        changed = files.differences(saved, self.config, self.layout)
-        if changed:
-            raise CheckpointError(
-                f"the policy in {path} was learned with other settings ({'; '.join(changed)}): "
-                "give the same, or start from it with policy=FOLDER"
-            )
-        scalars = saved.scalars
-        self._check(saved.layout, scalars["action_map"])
-        learner.restore(saved.tensors, scalars["learner"])
-        self.seed, self.decisions = scalars["seed"], scalars["decisions"]
-        self.episodes = scalars["episodes"]
-        self._begun, self._waiting = scalars["begun"], scalars["waiting"]
-        self._rng.bit_generator.state = scalars["rng"]
-        self.cost, self._spent, self._charged = costs_from_json(scalars)
+    def _adopt(self, saved: SavedPolicy) -> None:
+        """As every agent; and the temperature it learned, unless an `ent_coef` was given."""
+        super()._adopt(saved)
+        if "ent_coef" not in self._arguments:
+            self._started().adopt_temperature(saved.tensors)
 
     def export(self, path: str | Path) -> None:
         """Write the algorithm in stable-baselines3's own format, a zip file at `path`.
@@ -279,54 +185,6 @@ class Sb3Agent(EpisodeLearner):
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             self._started().driver.model.save(file)
 
-    def _adopt(self, saved: files.SavedPolicy) -> None:
-        """Take over a saved policy's networks and statistics for the environment at hand.
-
-        And the temperature it learned, unless an `ent_coef` was given.
-        """
-        self._check(saved.layout, saved.scalars["action_map"])
-        try:
-            self._started().adopt(
-                files.owned("policy", saved.tensors), saved.scalars["learner"]["statistics"]
-            )
-        except RuntimeError as error:
-            raise CheckpointError(
-                "the saved policy's networks have other shapes than the arguments ask for: leave "
-                f"out network, width, depth, ... with a policy ({error})"
-            ) from error
-        if "ent_coef" not in self._arguments:
-            self._started().adopt_temperature(saved.tensors)
-        self.decisions = saved.scalars["decisions"]
-        self.cost = Cost(**saved.scalars["cost"])
-
-    def _check(self, learned: ObservationLayout, action_map: dict[str, Any]) -> None:
-        """Raise `CheckpointError` unless what was learned can read and steer this environment."""
-        ours = self.layout
-        names = ["domain_features", "layer_features", "scalar_features", "normalise"]
-        if self.config.network == "mlp":
-            names.append("domains")
-        wrong = [
-            f"{name} {getattr(learned, name)}, here {getattr(ours, name)}"
-            for name in names
-            if getattr(learned, name) != getattr(ours, name)
-        ]
-        layers = len(learned.layers), len(ours.layers)
-        if self.config.network == "mlp" and learned.layer_features and layers[0] != layers[1]:
-            wrong.append(f"{layers[0]} layers, here {layers[1]}")
-        if action_map != describe_map(self.map):
-            wrong.append(f"action map {action_map}, here {describe_map(self.map)}")
-        if wrong:
-            raise CheckpointError(
-                f"the policy was learned from {'; '.join(wrong)}: make the environment with the "
-                "same observation, action map and domains, or learn with network='tokens' (any "
-                "domains, any layers)"
-            )
-
-    def _started(self) -> Learner:
-        if self.learner is None:
-            raise MixgymError(f"agent {self.name!r} has not started: call start(env, seed) first")
-        return self.learner
-
 
 def _require_library(name: str) -> None:
     try:
@@ -335,11 +193,3 @@ def _require_library(name: str) -> None:
             import stable_baselines3  # noqa: F401
     except ImportError as error:
         raise missing_extra("stable-baselines3", "sb3", f"agent {name!r}") from error
-
-
-def _stream(seed: int, *key: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence(seed, spawn_key=(_AGENT_STREAM, *key))
-
-
-def _seed(seed: int, *key: int) -> int:
-    return int(_stream(seed, *key).generate_state(1)[0] >> 1)

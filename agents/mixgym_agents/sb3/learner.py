@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor
 
 from mixgym.envs.observation import BOUND, ObservationLayout
-from mixgym.errors import missing_extra
 from mixgym.simplex import ActionMap
-from mixgym_agents.learning.store import flat_optimiser, owned, restore_optimiser
+from mixgym.trajectories.record import map_to_json
+from mixgym_agents.learning.store import flat_optimiser, load_weights, owned, restore_optimiser
 from mixgym_agents.sb3.config import Config
 from mixgym_agents.sb3.models import build_driver
 from mixgym_agents.sb3.networks import TokenShape
@@ -53,14 +51,6 @@ class Learner:
         shape = TokenShape.of(layout, config, scale)
         with self.randomness.active():
             self.driver = build_driver(config, self.env, shape, directions)
-
-    def log_to(self, folder: str | Path) -> None:
-        """Write what the algorithm logs for TensorBoard."""
-        try:
-            writer = TensorBoardOutputFormat(str(folder))
-        except (ImportError, AssertionError) as error:
-            raise missing_extra("tensorboard", "tensorboard", "log=FOLDER") from error
-        self.driver.model.set_logger(Logger(str(folder), [writer]))
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -101,7 +91,6 @@ class Learner:
         model = self.driver.model
         with self.randomness.active():
             self.driver.absorb()
-        model.logger.record("decision/reward", reward)
         logged = {k: float(v) for k, v in model.logger.name_to_value.items()}
         model.logger.dump(model.num_timesteps)
         return {k: v for k, v in logged.items() if k.startswith("train/")}
@@ -121,14 +110,14 @@ class Learner:
             "rewards": plain_statistics(self.env.ret_rms),
         }
 
-    def adopt(self, networks: dict[str, Tensor], statistics: dict[str, Any]) -> None:
+    def adopt(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
         """Take over weights and statistics, of other numbers of domains and layers maybe.
 
         Raises:
-            RuntimeError: weights of other shapes.
+            CheckpointError: weights of other shapes.
         """
-        self.driver.model.policy.load_state_dict(networks)
-        self._restore_statistics(statistics)
+        load_weights(self.driver.model.policy, owned("policy", tensors))
+        self._restore_statistics(scalars["learner"]["statistics"])
 
     def adopt_temperature(self, tensors: dict[str, Tensor]) -> None:
         """Take over the entropy coefficient that was learned, if it was and is learned."""
@@ -158,18 +147,21 @@ class Learner:
         for name, value in self.randomness.tensors().items():
             tensors[f"random.{name}"] = value
         return tensors, {
-            "driver": plain,
-            "decisions": int(model.num_timesteps),
-            "updates": int(model._n_updates),
-            "returns": self.env.returns.tolist(),
-            "statistics": self.statistics(),
-            "random": self.randomness.scalars(),
+            "action_map": map_to_json(self.map),
+            "learner": {
+                "driver": plain,
+                "decisions": int(model.num_timesteps),
+                "updates": int(model._n_updates),
+                "returns": self.env.returns.tolist(),
+                "statistics": self.statistics(),
+                "random": self.randomness.scalars(),
+            },
         }
 
-    def restore(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> None:
+    def restore(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
         """Inverse of `state`."""
-        model = self.driver.model
-        self.adopt(owned("policy", tensors), plain["statistics"])
+        model, plain = self.driver.model, scalars["learner"]
+        self.adopt(tensors, scalars)
         for name, optimiser in self.driver.optimisers().items():
             restore_optimiser(f"{name}_optimiser", optimiser, tensors)
         arrays = {name: value.numpy().copy() for name, value in tensors.items()}

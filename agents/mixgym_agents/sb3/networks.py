@@ -17,7 +17,7 @@ from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import Tensor, nn
 
 from mixgym.envs.observation import ObservationLayout
-from mixgym_agents.learning.networks import AttentionBlock, DeepSetsBlock
+from mixgym_agents.learning.networks import exchanges
 from mixgym_agents.sb3.config import Config
 
 
@@ -27,7 +27,7 @@ class TokenShape(NamedTuple):
     Attributes:
         K, F: domains and features of each.
         L, G: layers and features of each.
-        width, blocks, interaction, heads: as in `Config`.
+        config: of the blocks and their width.
         scale: of the environment's action map; the critic pools domains by softmax(scale a).
     """
 
@@ -35,10 +35,7 @@ class TokenShape(NamedTuple):
     F: int
     L: int
     G: int
-    width: int
-    blocks: int
-    interaction: str
-    heads: int
+    config: Config
     scale: float
 
     @classmethod
@@ -49,12 +46,14 @@ class TokenShape(NamedTuple):
             len(layout.domain_features),
             len(layout.layers),
             len(layout.layer_features),
-            config.width,
-            config.blocks,
-            config.interaction,
-            config.heads,
+            config,
             scale,
         )
+
+    @property
+    def width(self) -> int:
+        """Units of a token's hidden layer."""
+        return self.config.width
 
 
 class DomainTokens(BaseFeaturesExtractor):
@@ -87,12 +86,7 @@ class TokenBody(nn.Sequential):
             nn.Linear(inputs, shape.width),
             nn.LayerNorm(shape.width),
             nn.ReLU(),
-            *(
-                AttentionBlock(shape.width, shape.heads)
-                if shape.interaction == "attention"
-                else DeepSetsBlock(shape.width)
-                for _ in range(shape.blocks)
-            ),
+            *exchanges(shape.config),
         )
 
 

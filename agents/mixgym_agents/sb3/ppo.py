@@ -27,4 +27,4 @@ class Ppo(Sb3Agent):
     CONFIG = PpoConfig
 
 
-agent = as_factory(Ppo, PpoConfig, SEARCH_SPACE)
+agent = as_factory(Ppo, SEARCH_SPACE)

@@ -29,4 +29,4 @@ class Sac(Sb3Agent):
     CONFIG = SacConfig
 
 
-agent = as_factory(Sac, SacConfig, SEARCH_SPACE)
+agent = as_factory(Sac, SEARCH_SPACE)

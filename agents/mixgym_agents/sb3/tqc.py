@@ -17,6 +17,5 @@ class Tqc(Sb3Agent):
 
 agent = as_factory(
     Tqc,
-    TqcConfig,
     {**SEARCH_SPACE, "top_quantiles_to_drop_per_net": {"low": 0, "high": 5, "default": 2}},
 )
