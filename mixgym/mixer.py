@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import inspect
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import Env
 from numpy.typing import NDArray
 
-from mixgym.agents import Agent
 from mixgym.envs.task import MixingTask
-from mixgym.errors import CheckpointError, MixgymError
-from mixgym.files import read_json, write_json
+from mixgym.errors import MixgymError
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture, Simplex, validate_mixture
+from mixgym.stateful import Stateful, StatefulAgent
 
 # Separates the agent's random numbers from every stream the environment derives from its seed.
 _AGENT_STREAM = int.from_bytes(b"agnt")
 
 
-class Mixer(ABC):
+class Mixer(Stateful, ABC):
     """A rule from signals to mixtures.
 
     Make it a dataclass whose fields are its arguments (or override `arguments`); values it works
-    with are not fields but set in `start`. A mixer holds no state outside its instance.
+    with are not fields but set in `start`. A mixer holds no state outside its instance: what
+    `update` depends on beside the signals is named in `STATE`, or returned by `state_dict`.
     """
 
     name: ClassVar[str]
@@ -49,15 +47,6 @@ class Mixer(ABC):
 
         At the first decision nothing has been sampled: counts are zero and losses NaN.
         """
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything `update` depends on beside the signals, JSON-plain."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore `state_dict`'s value after `start`."""
-        if state:
-            raise CheckpointError(f"mixer {self.name!r} has no state, the checkpoint has {state}")
 
     def arguments(self) -> dict[str, Any]:
         """Return the arguments the mixer was built with."""
@@ -82,7 +71,7 @@ class FixedMixer(Mixer):
         return self.weights.copy()
 
 
-class MixerAgent(Agent):
+class MixerAgent(StatefulAgent):
     """Makes an agent of a mixer: it acts by `mixer.update(env.unwrapped.signals)`.
 
     Actions are the mixtures themselves in float32, so that a recorded action replays exactly.
@@ -124,35 +113,16 @@ class MixerAgent(Agent):
         mixture = self.mixer.update(signals)
         return validate_mixture(mixture, task.K, task.names).astype(np.float32)
 
-    def save(self, path: str | Path) -> None:
-        write_json(path, {**self._identity(), "state": self.mixer.state_dict()})
-
-    def load(self, path: str | Path) -> None:
-        identity = self._identity()
-        try:
-            saved = read_json(path)
-            state = saved["state"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"{path} is not a saved agent ({error}): start the run again without it"
-            ) from error
-        for key, ours in identity.items():
-            if saved.get(key) != ours:
-                raise CheckpointError(
-                    f"{path} was saved with {key} {saved.get(key)!r}, this agent has {ours!r}: "
-                    "build the agent and the environment as they were when it was saved"
-                )
-        try:
-            self.mixer.load_state_dict(state)
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"the state in {path} is damaged ({error!r}): start the run again without it"
-            ) from error
-
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         _, task = self._started()
-        arguments = json.loads(json.dumps(self.mixer.arguments()))  # as they look when read back
-        return {"agent": self.name, "arguments": arguments, "domains": list(task.names)}
+        arguments, domains = self.mixer.arguments(), list(task.names)
+        return {"agent": self.name, "arguments": arguments, "domains": domains}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.mixer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.mixer.load_state_dict(state)
 
     def _started(self) -> tuple[Env[Any, Any], MixingTask]:
         if self._env is None or self._task is None:

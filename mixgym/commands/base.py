@@ -1,7 +1,9 @@
-"""`mixgym data base`: the base checkpoint that a continual environment starts from."""
+"""What the commands share: consoles, options, and how a result or an error is printed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,69 +12,59 @@ from rich.console import Console
 
 from mixgym.errors import MixgymError
 
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
-def register(app: typer.Typer) -> None:
-    """Add the command to `mixgym data`."""
-    app.command()(base)
+Env = Annotated[str, typer.Argument(help="Environment; mixgym/ may be left out.", metavar="ENV")]
+EnvOption = Annotated[str, typer.Option("--env", help="Environment; mixgym/ may be left out.")]
+EnvArguments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env-arg",
+        metavar="KEY=YAML",
+        help="Argument of the environment, e.g. decisions=10 or 'limit={recipes: 40000}'. Repeat.",
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for everything; new or empty.")]
+ComparisonFolder = Annotated[Path, typer.Argument(help="The --out of a comparison.")]
+Policy = Annotated[Path, typer.Argument(help="The --out of mixgym train.", metavar="POLICY")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Processes \\[default: one a CPU].")]
+FirstSeed = Annotated[int, typer.Option("--first-seed", help="The first of them.")]
 
 
-def base(
-    env: Annotated[
-        str, typer.Argument(help="Continual environment; mixgym/ may be left out.", metavar="ENV")
-    ] = "MicroContinual-v0",
-    env_arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--env-arg",
-            metavar="KEY=YAML",
-            help="Argument of the environment, e.g. 'source=documents' or 'base={seed: 1}'. "
-            "Repeat.",
-        ),
-    ] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw away what is there.")] = False,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder for bases [default: $MIXGYM_CACHE or the platform's cache]."),
-    ] = None,
-) -> None:
-    """Pretrain an environment's base checkpoint, once. Interrupted, it continues where it stopped.
+def stdout() -> Console:
+    """Console for results."""
+    return Console()
 
-    \b
-    mixgym data base
-    mixgym data base NanoContinual-v0
-    mixgym data base MicroContinual-v0 --env-arg source=documents
+
+def stderr() -> Console:
+    """Console for progress, notes and errors."""
+    return Console(stderr=True)
+
+
+def say(text: str, console: Console | None = None) -> None:
+    """Print a line as it is, whatever its length: no markup, no colours, no breaks."""
+    (console or stdout()).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def assignments(texts: list[str] | None) -> dict[str, Any]:
+    """The values of KEY=YAML options by key.
+
+    Raises:
+        MixgymError: one is not of that form.
     """
-    try:
-        _build(env, env_arg or [], rebuild, cache)
-    except (MixgymError, ValueError) as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from error
-
-
-def _build(env: str, env_arg: list[str], rebuild: bool, cache: Path | None) -> None:
-    import inspect
-
-    from mixgym.corpus.progress import reporter
-    from mixgym.envs.continual import ContinualEnv
-    from mixgym.experiment.environment import environment_class, environment_id
     from mixgym.experiment.request import parse_assignment
-    from mixgym.lm.base import ensure_base
 
-    creator: Any = environment_class(environment_id(env))
-    if not (inspect.isclass(creator) and issubclass(creator, ContinualEnv)):
-        raise MixgymError(f"{env} starts from a fresh model and has no base")
-    arguments = creator.DEFAULTS.updated(dict(parse_assignment(text) for text in env_arg))
-    spec = arguments.base_spec(arguments.training_settings())
-    if spec is None:
-        raise MixgymError("base={'steps': 0} is no base: leave it out, or give a number of steps")
-    with reporter(True) as report:
-        found = ensure_base(spec, cache, report, rebuild=rebuild)
-    console = Console(soft_wrap=True)
-    seconds = found.record["ledger"]["train"]["seconds"]
-    console.print(
-        f"{spec.steps} steps on {', '.join(spec.domains)} of {spec.corpus} in {seconds:.0f} s, "
-        f"validation loss {found.record['natural_loss']:.4f} nats/byte",
-        markup=False,
-        highlight=False,
-    )
-    console.print(f"hash {found.hash}\n{found.folder}", markup=False, highlight=False)
+    return dict(parse_assignment(text) for text in texts or [])
+
+
+@contextmanager
+def resumable(
+    out: Path, kept: str = "finished episodes are", *, flag: str = " with --resume"
+) -> Iterator[None]:
+    """Turn Ctrl-C into an error that says what is kept in `out`, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise MixgymError(
+            f"interrupted: {kept} kept in {out}; rerun the same command{flag} to go on"
+        ) from None

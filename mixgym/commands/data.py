@@ -1,129 +1,156 @@
-"""`mixgym data`: build, list and show corpora."""
+"""`mixgym data`: build, list and show corpora; nothing heavy is imported before they run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mixgym.commands.base import register as register_base
-from mixgym.corpus import CORPORA, Corpus, load_corpus
-from mixgym.corpus.cache import cache_root
-from mixgym.corpus.load import ensure_built
-from mixgym.corpus.progress import reporter
-from mixgym.corpus.split import SPLITS
-from mixgym.errors import MixgymError
+from mixgym.commands.base import HELP, say, stdout
+from mixgym.commands.data_base import base
 
-data_app = typer.Typer(
+if TYPE_CHECKING:
+    from mixgym.corpus import Corpus
+
+data = typer.Typer(
     no_args_is_help=True,
     help="Build and inspect corpora: the text that the language models are trained on.",
+    context_settings=HELP,
 )
+data.command()(base)
 
-register_base(data_app)
-
-NameArgument = Annotated[
-    str, typer.Argument(help="nano8, core19, pile22, or a folder of your own text.")
-]
-TokenizerOption = Annotated[
+Name = Annotated[str, typer.Argument(help="nano8, core19, pile22, or a folder of your own text.")]
+Tokenizer = Annotated[
     str, typer.Option(help="bytes, bpe-4096 (trained on the corpus; any size) or hf:NAME_OR_PATH.")
 ]
-SkipOption = Annotated[
+Skip = Annotated[
     list[str] | None,
     typer.Option(help="Leave this domain out; may be repeated. The corpus gets another hash."),
 ]
-CacheOption = Annotated[
+Cache = Annotated[
     Path | None,
-    typer.Option(help="Folder for corpora [default: $MIXGYM_CACHE or the platform's cache]."),
+    typer.Option(help="Folder for corpora \\[default: $MIXGYM_CACHE or the platform's cache]."),
 ]
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """One clear message and exit code 1 instead of a traceback."""
-    try:
-        yield
-    except MixgymError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from error
 
 
 def _named(name: str, skip: list[str] | None) -> str:
     return "~".join([name, *sorted(skip or [])])
 
 
-@data_app.command()
+@data.command()
 def build(
-    name: NameArgument,
-    tokenizer: TokenizerOption = "bytes",
-    skip: SkipOption = None,
+    name: Name,
+    tokenizer: Tokenizer = "bytes",
+    skip: Skip = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Throw away what is there.")] = False,
-    cache: CacheOption = None,
+    cache: Cache = None,
 ) -> None:
-    """Download (if needed) and build a corpus. Interrupted, it continues where it stopped."""
-    with _plain_errors():
-        full = _named(name, skip)
-        if rebuild:
-            with reporter(True) as report:
-                ensure_built(full, cache_root(cache), report, rebuild=True)
-        corpus = load_corpus(full, tokenizer=tokenizer, cache=cache, progress=True)
-        size = sum(domain.bytes("train") for domain in corpus.domains)
-        console = Console(soft_wrap=True)
-        console.print(f"{corpus.name}: {corpus.K} domains, {_size(size)} of train text")
-        console.print(f"hash {corpus.hash}\n{corpus.folder}", markup=False, highlight=False)
+    """Download (if needed) and build a corpus. Interrupted, it continues where it stopped.
+
+    \b
+    mixgym data build nano8
+    mixgym data build core19 --tokenizer bpe-4096 --skip hashes
+    mixgym data build ./texts
+    """
+    from mixgym.corpus import load_corpus
+    from mixgym.corpus.cache import cache_root
+    from mixgym.corpus.load import ensure_built
+    from mixgym.corpus.progress import reporter
+
+    full, root = _named(name, skip), cache_root(cache)
+    before = set((root / "corpora").glob("*/manifest.json"))
+    if rebuild:
+        with reporter(True) as report:
+            ensure_built(full, root, report, rebuild=True)
+    corpus = load_corpus(full, tokenizer=tokenizer, cache=cache, progress=True)
+    size = sum(domain.bytes("train") for domain in corpus.domains)
+    say(f"{corpus.name}: {corpus.K} domains, {_size(size)} of train text")
+    if corpus.folder / "manifest.json" in before and not rebuild:
+        _say_notes(corpus)  # a build says them while it builds
+    say(f"hash {corpus.hash}\n{corpus.folder}")
 
 
-@data_app.command("list")
-def list_corpora(cache: CacheOption = None) -> None:
+@data.command("list")
+def list_corpora(cache: Cache = None) -> None:
     """List the corpora that can be built, and the folders that are."""
+    from mixgym.corpus import CORPORA
+    from mixgym.corpus.cache import cache_root
+
     table = Table(title="corpora")
     for column in ("name", "what is in it", "train cap a domain", "domains"):
         table.add_column(column)
     for name, recipe in CORPORA.items():
         table.add_row(name, recipe.description, _size(recipe.cap), " ".join(recipe.domains))
-    console = Console()
-    console.print(table)
+    stdout().print(table)
     folders = sorted((cache_root(cache) / "corpora").glob("*/manifest.json"))
-    console.print(f"built in {cache_root(cache)}:", markup=False, highlight=False)
+    say(f"built in {cache_root(cache)}:")
     for path in folders:
-        console.print(f"  {path.parent.name}", markup=False, highlight=False)
+        say(f"  {path.parent.name}")
     if not folders:
-        console.print("  nothing yet: try `mixgym data build nano8`")
+        say("  nothing yet: try `mixgym data build nano8`")
 
 
-@data_app.command()
+@data.command()
 def show(
-    name: NameArgument,
-    tokenizer: TokenizerOption = "bytes",
-    skip: SkipOption = None,
+    name: Name,
+    tokenizer: Tokenizer = "bytes",
+    skip: Skip = None,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Every column; wants a terminal of 130 characters.")
+    ] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Hash every file again.")] = False,
     sample: Annotated[bool, typer.Option("--sample", help="Print some text of each domain.")] = (
         False
     ),
-    cache: CacheOption = None,
+    cache: Cache = None,
 ) -> None:
-    """Show the domains of a corpus: sizes, documents, licences, compressibility, sample text."""
-    with _plain_errors():
-        corpus = load_corpus(_named(name, skip), tokenizer=tokenizer, cache=cache, progress=True)
-        if verify:
-            corpus.verify()
-        console = Console()
-        console.print(_table(corpus))
-        console.print(f"hash {corpus.hash}", markup=False, highlight=False, soft_wrap=True)
-        if verify:
-            console.print("every file has the hash in the manifest")
-        if sample:
-            for domain in corpus.domains:
-                console.rule(f"{domain.name}: {domain.source}")
-                text = corpus.tokenizer.decode(domain.tokens("validation")[:400])
-                console.print(text.replace("\0", "\n---\n"), markup=False, highlight=False)
+    """Show the domains of a corpus: shares, sizes, documents, licences, sample text.
+
+    \b
+    mixgym data show nano8
+    mixgym data show ./texts --wide --sample
+    """
+    from mixgym.corpus import load_corpus
+
+    corpus = load_corpus(_named(name, skip), tokenizer=tokenizer, cache=cache, progress=True)
+    if verify:
+        corpus.verify()
+    stdout().print(_wide_table(corpus) if wide else _table(corpus))
+    if not wide:
+        for licence in dict.fromkeys(domain.license for domain in corpus.domains):
+            names = [domain.name for domain in corpus.domains if domain.license == licence]
+            say(f"licence {licence}: {', '.join(names)}")
+    _say_notes(corpus)
+    say(f"hash {corpus.hash}")
+    if verify:
+        say("every file has the hash in the manifest")
+    if sample:
+        for domain in corpus.domains:
+            stdout().rule(f"{domain.name}: {domain.source}")
+            text = corpus.tokenizer.decode(domain.tokens("validation")[:400])
+            stdout().print(text.replace("\0", "\n---\n"), markup=False, highlight=False)
 
 
 def _table(corpus: Corpus) -> Table:
+    """Fits 80 characters, if names do."""
+    table = Table(
+        title=f"{corpus.name} ({corpus.tokenizer.id})", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("domain", overflow="fold")
+    for column in ("natural", "train", "validation", "test", "documents"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for domain, share in zip(corpus.domains, corpus.natural, strict=True):
+        sizes = (_size(domain.bytes(split)) for split in ("train", "validation", "test"))
+        table.add_row(domain.name, f"{share:.1%}", *sizes, f"{domain.documents('train'):,}")
+    return table
+
+
+def _wide_table(corpus: Corpus) -> Table:
+    from mixgym.corpus.split import SPLITS
+
     table = Table(title=f"{corpus.name} ({corpus.tokenizer.id})")
     table.add_column("domain")
     table.add_column("family")
@@ -143,6 +170,16 @@ def _table(corpus: Corpus) -> Table:
             domain.license,
         )
     return table
+
+
+def _say_notes(corpus: Corpus) -> None:
+    """Say what a folder holds besides its domains, and which of those are small."""
+    from mixgym.corpus.files import FilesSource
+
+    source = FilesSource.parse(corpus.name)
+    passed_over = source.passed_over() if source else []
+    for note in [*passed_over, *corpus.manifest.get("notes", [])]:
+        say(f"note: {note}")
 
 
 def _size(count: int) -> str:

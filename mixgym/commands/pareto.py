@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from mixgym.commands.base import ComparisonFolder, say, stdout
 
 if TYPE_CHECKING:
     from mixgym.compare.pareto import ParetoSet
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the `mixgym` command."""
-    app.command()(pareto)
-
-
 def pareto(
-    out: Annotated[Path, typer.Argument(help="The --out of a comparison.")],
+    out: ComparisonFolder,
     term: Annotated[
         list[str] | None,
         typer.Option("--term", metavar="NAME", help="A reward term \\[default: all]. Repeat."),
@@ -53,7 +48,7 @@ def pareto(
     from mixgym.plotting.pareto import pareto_figure
     from mixgym.plotting.style import save
 
-    console, study = Console(), read_study(out)
+    console, study = stdout(), read_study(out)
     for comparison in study.comparisons:
         found = pareto_set(study, comparison, out, term or (), reference)
         console.print(_table(found))
@@ -64,7 +59,7 @@ def pareto(
         front = np.array([arm.on_front for arm in found.arms])
         labels, axes = [arm.label for arm in found.arms], (found.terms[0], found.terms[1])
         save(pareto_figure(points, labels, front, axes, found.reference[:2], found.name), picture)
-        console.print(f"picture: {picture}", highlight=False, soft_wrap=True, markup=False)
+        say(f"picture: {picture}")
 
 
 def _table(found: ParetoSet) -> Table:

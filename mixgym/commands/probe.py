@@ -7,20 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mixgym.commands.base import Workers, resumable, say, stderr, stdout
 from mixgym.errors import MixgymError
 
 if TYPE_CHECKING:
     from mixgym.compare.plan import Comparison
     from mixgym.compare.probing import ProbeRow
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the `mixgym` command."""
-    app.command()(probe)
 
 
 def probe(
@@ -37,9 +32,7 @@ def probe(
     seeds: Annotated[
         int | None, typer.Option("--seeds", help="Of each arm \\[default: all].")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes \\[default: one a CPU].")
-    ] = None,
+    workers: Workers = None,
 ) -> None:
     """Measure the final models of a comparison on benchmark items: probes.csv in OUT, and a table.
 
@@ -83,21 +76,17 @@ def probe(
     jobs = [ProbeJob(request, directory, asked) for _, request, directory in missing]
     failures = []
     if jobs:
-        try:
-            with JobsProgress(Console(stderr=True), len(runs), len(runs) - len(jobs)) as progress:
-                failures = run_pool(jobs, workers, progress)
-        except KeyboardInterrupt:
-            raise MixgymError(
-                f"interrupted: what was measured is kept in {out}; rerun the same command to go on"
-            ) from None
+        shown = JobsProgress(stderr(), len(runs), len(runs) - len(jobs))
+        with resumable(out, "what was measured is", flag=""), shown as progress:
+            failures = run_pool(jobs, workers, progress)
     rows = probe_rows(finished_runs(study, out), asked)
     write_rows(out / TABLE, rows, ProbeRow)
-    console = Console()
+    console = stdout()
     for comparison in study.comparisons:
         own = [row for row in rows if row.comparison == comparison.name]
         if own:
             console.print(_table(comparison, own, asked.probes))
-    console.print(f"rows: {out / TABLE}", highlight=False, soft_wrap=True, markup=False)
+    say(f"rows: {out / TABLE}")
     if failures:
         told = "\n".join(f"{failure.job.title}: {failure.error.strip()}" for failure in failures)
         raise MixgymError(f"{len(failures)} of {len(runs)} runs could not be probed:\n{told}")

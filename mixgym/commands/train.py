@@ -1,38 +1,23 @@
-"""`mixgym train` and `mixgym evaluate`; nothing heavy is imported before they run."""
+"""`mixgym train`; nothing heavy is imported before it runs."""
 
 from __future__ import annotations
 
 import math
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from mixgym.commands.base import EnvArguments, Out, assignments, resumable, say, stderr
 from mixgym.errors import MixgymError
-
-_EnvArguments = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--env-arg",
-        metavar="KEY=YAML",
-        help="Argument of the environment, e.g. decisions=10 or 'limit={recipes: 40000}'. Repeat.",
-    ),
-]
-
-
-def register(app: typer.Typer) -> None:
-    """Add both commands to the `mixgym` command."""
-    app.command()(train)
-    app.command()(evaluate)
 
 
 def train(
     agent: Annotated[
         str, typer.Argument(help="NAME or NAME:{...}, as compare's --agent.", metavar="AGENT")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for everything; new or empty.")],
+    out: Out,
     env: Annotated[
         str | None, typer.Option("--env", help="Environment; mixgym/ may be left out.")
     ] = None,
@@ -49,7 +34,7 @@ def train(
         int | None, typer.Option("--steps", help="With --dataset: gradient steps, in total.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the agent and its episodes.")] = 0,
-    env_arg: _EnvArguments = None,
+    env_arg: EnvArguments = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on in OUT; episodes may be raised.")
     ] = False,
@@ -71,7 +56,7 @@ def train(
     from mixgym.experiment.request import parse_agent
     from mixgym.train.trainer import TrainingRequest, train_agent
 
-    console = Console(stderr=True)
+    console = stderr()
     if dataset:
         if env is not None or env_arg:
             raise MixgymError("--dataset says where the data came from: leave out --env, --env-arg")
@@ -81,33 +66,22 @@ def train(
         raise MixgymError("--steps counts offline gradient steps: give --dataset DIR too")
     if env is None:
         raise MixgymError("give --env ENV to learn in, or --dataset DIR to learn from")
-    request = TrainingRequest(parse_agent(agent), env, _assignments(env_arg), seed)
-    try:
-        with LearningProgress(console, "learning", episodes) as progress:
+    request = TrainingRequest(parse_agent(agent), env, assignments(env_arg), seed)
+    with resumable(out), LearningProgress(console, "learning", episodes) as progress:
 
-            def show(done: int, share: float, info: dict[str, Any]) -> None:
-                loss = float(info["objective_loss"])
-                shown = f", objective {loss:.3f}" if math.isfinite(loss) else ""
-                progress.update(done + share, f"episode {done + 1} of {episodes}{shown}")
+        def show(done: int, share: float, info: dict[str, Any]) -> None:
+            loss = float(info["objective_loss"])
+            shown = f", objective {loss:.3f}" if math.isfinite(loss) else ""
+            progress.update(done + share, f"episode {done + 1} of {episodes}{shown}")
 
-            cost = train_agent(request, out, episodes, resume=resume, on_progress=show)
-    except KeyboardInterrupt:
-        raise MixgymError(
-            f"interrupted: finished episodes are kept in {out}; rerun the same command with "
-            "--resume to go on"
-        ) from None
+        cost = train_agent(request, out, episodes, resume=resume, on_progress=show)
     for number, run in enumerate(cost["runs"]):
         console.print(
             f"run {number}: return {run['episode_return']:.4f}, objective loss "
             f"{run['objective_loss']:.4f} nats/byte{', diverged' if run['diverged'] else ''}",
             highlight=False,
         )
-    Console().print(
-        f"policy: {out} ({cost['episodes']} episodes, {cost['tokens']:,} LM tokens)",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    say(f"policy: {out} ({cost['episodes']} episodes, {cost['tokens']:,} LM tokens)")
 
 
 def _train_offline(
@@ -128,75 +102,9 @@ def _train_offline(
     request = OfflineRequest(agent, tuple(str(path) for path in datasets), seed)
     if steps is None:
         raise MixgymError("give --steps N: how many gradient steps to learn")
-    try:
+    with resumable(out, "what was saved is"):
         cost = train_offline(request, out, steps, resume=resume, on_progress=report)
-    except KeyboardInterrupt:
-        raise MixgymError(
-            f"interrupted: what was saved is kept in {out}; rerun the same command with --resume "
-            "to go on"
-        ) from None
-    Console().print(
+    say(
         f"policy: {out} ({cost['steps']:,} steps on {cost['episodes']} episodes, "
-        f"{cost['tokens']:,.0f} LM tokens to collect)",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
+        f"{cost['tokens']:,.0f} LM tokens to collect)"
     )
-
-
-def evaluate(
-    policy: Annotated[Path, typer.Argument(help="The --out of mixgym train.", metavar="POLICY")],
-    env: Annotated[str, typer.Option("--env", help="Environment; mixgym/ may be left out.")],
-    seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds.")] = 3,
-    first_seed: Annotated[int, typer.Option("--first-seed", help="The first of them.")] = 0,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder to keep the runs and the report in.")
-    ] = None,
-    env_arg: _EnvArguments = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="Processes \\[default: one a CPU].")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in OUT.")] = False,
-) -> None:
-    """Run a saved policy, frozen and without learning, and report test losses.
-
-    To set it against other agents on the same seeds, give it to compare:
-
-    \b
-    mixgym evaluate policy --env MicroTarget-v0 --seeds 5 --out evaluation
-    mixgym compare MicroTarget-v0 --agent natural \\
-        --agent 'proxy=acodm:{policy: policy}' --seeds 5 --out comparison
-    """
-    from mixgym.compare.evaluate import evaluate_policy
-    from mixgym.compare.study import print_tables
-
-    console = Console()
-    if out is None and resume:
-        raise MixgymError("--resume needs --out DIR: the folder to go on in")
-    with tempfile.TemporaryDirectory(prefix="mixgym-evaluate-") as temporary:
-        result = evaluate_policy(
-            policy,
-            env,
-            out or temporary,
-            seeds=seeds,
-            first_seed=first_seed,
-            env_arguments=_assignments(env_arg),
-            workers=workers,
-            resume=resume,
-            console=Console(stderr=True),
-        )
-        print_tables(result, console)
-        for row in result.summary:
-            console.print(
-                f"seed {row.seed}: objective test loss {row.objective_test_loss:.4f} nats/byte, "
-                f"learning {row.agent_tokens:,} LM tokens",
-                highlight=False,
-            )
-        if out is not None:
-            console.print(f"report: {result.report}", highlight=False, soft_wrap=True, markup=False)
-
-
-def _assignments(texts: list[str] | None) -> dict[str, Any]:
-    from mixgym.experiment.request import parse_assignment
-
-    return dict(parse_assignment(text) for text in texts or [])

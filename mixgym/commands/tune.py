@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from mixgym.errors import MixgymError
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the `mixgym` command."""
-    app.command()(tune)
+from mixgym.commands.base import EnvArguments, EnvOption, Out, assignments, resumable, say, stderr
 
 
 def tune(
@@ -23,8 +16,8 @@ def tune(
             help="NAME or NAME:{...}; arguments given here are not searched.", metavar="AGENT"
         ),
     ],
-    env: Annotated[str, typer.Option("--env", help="Environment; mixgym/ may be left out.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for everything; new or empty.")],
+    env: EnvOption,
+    out: Out,
     trials: Annotated[int, typer.Option("--trials", help="Trials, in total.")] = 20,
     episodes: Annotated[
         int,
@@ -32,14 +25,7 @@ def tune(
     ] = 5,
     seeds: Annotated[int, typer.Option("--seeds", help="Judged runs of a trial.")] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Of the search.")] = 0,
-    env_arg: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--env-arg",
-            metavar="KEY=YAML",
-            help="Argument of the environment, e.g. decisions=10. Repeat.",
-        ),
-    ] = None,
+    env_arg: EnvArguments = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on in OUT; trials may be raised.")
     ] = False,
@@ -56,12 +42,11 @@ def tune(
         --env-arg model=nano --trials 30 --out tuned
     mixgym tune ppo --env NanoPretrain-v0 --episodes 0 --seeds 3 --out online
     """
-    from mixgym.experiment.request import parse_agent, parse_assignment
+    from mixgym.experiment.request import parse_agent
     from mixgym.tune import TuningRequest, tune_agent
 
-    console = Console(stderr=True)
-    arguments = dict(parse_assignment(text) for text in env_arg or [])
-    request = TuningRequest(parse_agent(agent), env, arguments, episodes, seeds, seed)
+    console = stderr()
+    request = TuningRequest(parse_agent(agent), env, assignments(env_arg), episodes, seeds, seed)
 
     def progress(trial: int, stage: int, objective: float) -> None:
         console.print(
@@ -69,25 +54,11 @@ def tune(
             highlight=False,
         )
 
-    try:
+    with resumable(out, "what is finished is"):
         result = tune_agent(request, out, trials, resume=resume, on_progress=progress)
-    except KeyboardInterrupt:
-        raise MixgymError(
-            f"interrupted: what is finished is kept in {out}; rerun the same command with "
-            "--resume to go on"
-        ) from None
     shown = ", ".join(f"{name}: {value}" for name, value in result.parameters.items())
-    stdout = Console()
-    stdout.print(
+    say(
         f"best of {result.trials} trials ({result.pruned} pruned): objective "
-        f"{result.objective:.4f} nats/byte with {{{shown}}}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
+        f"{result.objective:.4f} nats/byte with {{{shown}}}"
     )
-    stdout.print(
-        f"written to {result.best} ({result.tokens:,} LM tokens)",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
-    )
+    say(f"written to {result.best} ({result.tokens:,} LM tokens)")

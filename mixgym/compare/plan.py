@@ -232,7 +232,9 @@ def read_suite(path: str | Path) -> Study:
     try:
         content = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise MixgymError(f"suite {path} cannot be read: {error.strerror}") from error
+        raise MixgymError(
+            f"suite {path} cannot be read ({error.strerror}): give a YAML file"
+        ) from error
     except UnicodeDecodeError as error:
         raise MixgymError(f"suite {path} is not UTF-8 text: {error}") from error
     except yaml.YAMLError as error:

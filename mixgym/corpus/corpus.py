@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from mixgym.corpus.build import text_path
 from mixgym.corpus.cache import damaged
+from mixgym.corpus.manifest import CHANGED, MISSING, DomainEntry, Manifest
 from mixgym.corpus.split import SPLITS
 from mixgym.corpus.tokenizers import Tokenizer
 from mixgym.corpus.tokens import TokenFile, TokenReader
@@ -32,15 +33,15 @@ class Domain:
     """
 
     def __init__(
-        self, name: str, entry: Mapping[str, Any], files: Mapping[str, TokenFile], limit: int | None
+        self, name: str, entry: DomainEntry, files: Mapping[str, TokenFile], limit: int | None
     ) -> None:
         self.name = name
-        self.description: str = entry["description"]
-        self.family: str = entry["family"]
-        self.license: str = entry["license"]
-        self.source: str = entry["source"]
-        self.available_bytes: int = entry["available_bytes"]
-        self.gzip_ratio: float = entry["gzip_ratio"]
+        self.description = entry["description"]
+        self.family = entry["family"]
+        self.license = entry["license"]
+        self.source = entry["source"]
+        self.available_bytes = entry["available_bytes"]
+        self.gzip_ratio = entry["gzip_ratio"]
         self.limit = limit
         self._files = dict(files)
         self._cuts: dict[str, tuple[int, int, int]] = {}
@@ -104,18 +105,18 @@ class Corpus:
         self,
         name: str,
         folder: Path,
-        manifest: Mapping[str, Any],
+        manifest: Manifest,
         tokenizer: Tokenizer,
         files: Mapping[str, Mapping[str, TokenFile]],
         spec: Mapping[str, Any],
-        cache: Path,
+        restore: Callable[[dict[str, Any], str], Corpus],
     ) -> None:
         self.name = name
         self.folder = folder
         self.manifest = manifest
         self.tokenizer = tokenizer
         self._spec = dict(spec)
-        self._cache = cache
+        self._restore = restore
         self._files = files
         limits = spec["limit"] or {}
         self.domains: tuple[Domain, ...] = tuple(
@@ -189,8 +190,9 @@ class Corpus:
                     self._check(file.path, file.sha256)
 
     def _check(self, path: Path, expected: str) -> None:
-        if not path.exists() or sha256_of(path) != expected:
-            raise damaged(path, self._spec["name"], self._spec["tokenizer"])
+        fault = MISSING if not path.exists() else CHANGED if sha256_of(path) != expected else ""
+        if fault:
+            raise damaged(path, fault, name=self._spec["name"], tokenizer=self._spec["tokenizer"])
 
     def __copy__(self) -> Corpus:
         return self
@@ -199,19 +201,7 @@ class Corpus:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self.spec, str(self._cache), self.hash)
+        return self._restore, (self.spec, self.hash)
 
     def __repr__(self) -> str:
         return f"Corpus({self.name!r}, {self.K} domains, tokenizer {self.tokenizer.id!r})"
-
-
-def _restore(spec: dict[str, Any], cache: str, expected: str) -> Corpus:
-    from mixgym.corpus.load import load_corpus
-
-    corpus = load_corpus(**spec, cache=cache)
-    if corpus.hash != expected:
-        raise CorpusError(
-            f"corpus {spec['name']!r} has changed since it was pickled (hash {corpus.hash[:12]}, "
-            f"was {expected[:12]}): load it again with load_corpus"
-        )
-    return corpus

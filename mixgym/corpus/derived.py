@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import warnings
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,23 +13,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote
 
-from mixgym.corpus.build import (
-    GZIP_SAMPLE,
-    build_once,
-    finished,
-    manifest_of,
-    text_path,
-)
+from mixgym.corpus.build import build_once, domain_text, finished, text_path
+from mixgym.corpus.cache import damaged
 from mixgym.corpus.catalogue import CORPORA
 from mixgym.corpus.divisions import packaged_division
 from mixgym.corpus.documents import Cell, Documents, Members
+from mixgym.corpus.manifest import (
+    DomainEntry,
+    Manifest,
+    manifest_of,
+    read_manifest,
+    write_manifest,
+)
 from mixgym.corpus.progress import Reporter
 from mixgym.corpus.split import SPLITS
 from mixgym.corpus.text import digest
 from mixgym.corpus.topics import topics_of
-from mixgym.corpus.wheels import sha256_of
 from mixgym.errors import CorpusError, unknown_name
-from mixgym.files import atomic_path, read_json, write_json
+from mixgym.files import atomic_path, write_json
 
 PIPELINE = 2
 """Raise whenever what is made of the same text changes."""
@@ -109,10 +109,10 @@ def build_derived(
 
     Raises:
         UnknownNameError: a member that the corpus has not.
-        CorpusError: the disk is full.
+        CorpusError: the disk is full, or a file of the base corpus is damaged.
         MissingExtraError: topics without scikit-learn.
     """
-    manifest = read_json(folder / "manifest.json")
+    manifest = read_manifest(folder, partial(damaged, name=source.base))
     for members in source.fields.values():
         for member in members:
             if member not in manifest["domains"]:
@@ -130,10 +130,10 @@ def build_derived(
 def _build(
     source: DerivedSource,
     folder: Path,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     target: Path,
     reporter: Reporter,
-) -> None:
+) -> Manifest:
     (target / "parts").mkdir(parents=True, exist_ok=True)
     facts: dict[str, Any] = {}
     cells: dict[str, Cell]
@@ -151,7 +151,7 @@ def _build(
         for note in topics.notes:
             warnings.warn(note, stacklevel=2)
     reporter.start(len(cells), f"writing {source.kind} of {source.base}")
-    entries: dict[str, dict[str, Any]] = {}
+    entries: dict[str, DomainEntry] = {}
     for name, cell in cells.items():
         reporter.doing(f"writing {name}")
         entry = finished(target, name)
@@ -160,12 +160,13 @@ def _build(
             write_json(target / "parts" / f"{name}.json", entry)
         entries[name] = entry
         reporter.advance()
+    facts["fields"] = {name: list(members) for name, members in source.fields.items()}
     made = manifest_of(
         source.name, entries, pipeline=PIPELINE, base_hash=manifest["content_hash"], **facts
     )
-    made["fields"] = {name: list(members) for name, members in source.fields.items()}
-    write_json(target / "manifest.json", made)
+    write_manifest(target, made)
     shutil.rmtree(target / "parts")
+    return made
 
 
 def _all(folder: Path, members: tuple[str, ...]) -> dict[str, Members]:
@@ -181,35 +182,26 @@ def _all(folder: Path, members: tuple[str, ...]) -> dict[str, Members]:
 
 def _domain(
     folder: Path,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     target: Path,
     name: str,
     cell: Cell,
-) -> dict[str, Any]:
+) -> DomainEntry:
     members, description, documents = cell
-    splits: dict[str, Any] = {}
     for split in SPLITS:
         opened = {member: Documents(text_path(folder, member, split)) for member in members}
         path = text_path(target, name, split)
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             for text in _shuffled(opened, documents[split]):
                 file.write(text + b"\0")
-        splits[split] = {
-            "bytes": path.stat().st_size,
-            "documents": len(documents[split]),
-            "sha256": sha256_of(path),
-        }
-    with text_path(target, name, "train").open("rb") as file:
-        sample = file.read(GZIP_SAMPLE)
     sources = [manifest["domains"][member] for member in members]
+    available = _available(manifest, folder, members, documents)
     return {
         "family": sources[0]["family"] if len({s["family"] for s in sources}) == 1 else "mixed",
         "description": description,
         "license": "; ".join(dict.fromkeys(s["license"] for s in sources)),
         "source": "; ".join(dict.fromkeys(s["source"] for s in sources)),
-        "available_bytes": _available(manifest, folder, members, documents),
-        "gzip_ratio": round(len(sample) / max(len(zlib.compress(sample, 6)), 1), 1),
-        "splits": splits,
+        **domain_text(target, name, available, {s: len(documents[s]) for s in SPLITS}),
     }
 
 
@@ -220,7 +212,7 @@ def _shuffled(opened: Mapping[str, Documents], documents: Members) -> list[bytes
 
 
 def _available(
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     folder: Path,
     members: tuple[str, ...],
     documents: Mapping[str, Members],

@@ -136,7 +136,7 @@ def _packaged() -> dict[tuple[str, str], Path]:
 def _read(path: Path) -> tuple[DivisionFacts, dict[str, NDArray[Any]]]:
     """The facts of a division, and its arrays by name."""
     try:
-        with np.load(path) as data:
+        with path.open("rb") as file, np.load(file) as data:
             arrays = {name: data[name] for name in data.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DamagedFileError(f"{path} is damaged ({error}): {REMEDY}") from error

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from mixgym.corpus.build import build_from_wheels, text_path
-from mixgym.corpus.cache import cache_root, damaged, read_facts
+from mixgym.corpus.cache import cache_root, damaged
 from mixgym.corpus.catalogue import CORPORA
 from mixgym.corpus.corpus import Corpus
 from mixgym.corpus.derived import DerivedSource, build_derived
 from mixgym.corpus.files import FilesSource, build_from_files
+from mixgym.corpus.manifest import CHANGED, MISSING, Damage, Manifest, read_manifest
 from mixgym.corpus.progress import Reporter, reporter
 from mixgym.corpus.split import SPLITS
 from mixgym.corpus.stamp import Stamp
@@ -31,7 +32,7 @@ def load_corpus(
     domains: Sequence[str] | None = None,
     limit: Mapping[str, int] | None = None,
     cache: str | os.PathLike[str] | None = None,
-    progress: bool = False,
+    progress: bool | None = None,
 ) -> Corpus:
     """Load a corpus, building it first if the cache does not hold it.
 
@@ -48,7 +49,9 @@ def load_corpus(
         domains: the domains to use, in this order; all by default.
         limit: caps on the train text, bytes by domain name; validation and test stay whole.
         cache: folder of built corpora; `$MIXGYM_CACHE` or the platform's by default.
-        progress: draw progress bars on the terminal.
+        progress: True draws bars on a terminal, and says on stderr what is being done where there
+            is none; False is silent; None says what takes longer than 5 seconds, unless the
+            environment variable `MIXGYM_QUIET` is set.
 
     Raises:
         UnknownNameError: unknown corpus, domain or tokenizer.
@@ -59,7 +62,7 @@ def load_corpus(
     with reporter(progress) as report:
         folder = ensure_built(name, root, report)
         damage = partial(damaged, name=str(name), tokenizer=tokenizer)
-        manifest = read_facts(folder / "manifest.json", damage)
+        manifest = read_manifest(folder, damage)
         chosen = tuple(domains) if domains is not None else tuple(manifest["domains"])
         _check_domains(name, chosen, manifest["domains"], limit or {})
         stamp = Stamp(folder)
@@ -68,12 +71,10 @@ def load_corpus(
         if tokenizer != "bytes":
             every = tuple(manifest["domains"])
             coder = subword_tokenizer(tokenizer, folder, every, report, damage)
-            report.start(len(chosen), "tokenizing")
             for domain in chosen:
                 files[domain] = token_files(
                     folder, domain, coder, files[domain], report, stamp, damage
                 )
-                report.advance()
         stamp.save()
     spec: dict[str, Any] = {
         "name": str(name),
@@ -81,7 +82,18 @@ def load_corpus(
         "domains": None if domains is None else list(domains),
         "limit": {key: int(value) for key, value in limit.items()} if limit else None,
     }
-    return Corpus(str(name), folder, manifest, coder, files, spec, root)
+    return Corpus(str(name), folder, manifest, coder, files, spec, partial(_restore, str(root)))
+
+
+def _restore(cache: str, spec: dict[str, Any], expected: str) -> Corpus:
+    """The corpus that was pickled, if it is still the same."""
+    corpus = load_corpus(**spec, cache=cache)
+    if corpus.hash != expected:
+        raise CorpusError(
+            f"corpus {spec['name']!r} has changed since it was pickled (hash {corpus.hash[:12]}, "
+            f"was {expected[:12]}): load it again with load_corpus"
+        )
+    return corpus
 
 
 def ensure_built(name: str, cache: Path, report: Reporter, *, rebuild: bool = False) -> Path:
@@ -119,16 +131,16 @@ def _check_domains(
 def _byte_files(
     folder: Path,
     domain: str,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     stamp: Stamp,
-    damage: Callable[[Path], CorpusError],
+    damage: Damage,
 ) -> dict[str, TokenFile]:
     files = {}
     for split in SPLITS:
         facts = manifest["domains"][domain]["splits"][split]
         path = text_path(folder, domain, split)
         if not stamp.intact(path, facts["bytes"], facts["sha256"]):
-            raise damage(path)
+            raise damage(path, CHANGED if path.exists() else MISSING)
         files[split] = TokenFile(
             path=path,
             dtype="uint8",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from mixgym.corpus.wheels import sha256_of
+from mixgym.errors import DamagedFileError
 from mixgym.files import read_json, write_json
 
 logger = logging.getLogger("mixgym")
+
+#: Size, modification time in nanoseconds and SHA-256 of a file by its path in the folder.
+Verified = dict[str, list[int | str]]
 
 
 class Stamp:
@@ -23,16 +26,15 @@ class Stamp:
         self.folder = folder
         self.path = folder / "verified.json"
         self._known = self._read()
-        self._new: dict[str, list[Any]] = {}
+        self._new: Verified = {}
 
-    def _read(self) -> dict[str, list[Any]]:
+    def _read(self) -> Verified:
         try:
-            known = read_json(self.path)
-        except (OSError, ValueError):
-            return {}
-        return known if isinstance(known, dict) else {}
+            return read_json(self.path, Verified)
+        except DamagedFileError:
+            return {}  # all is hashed again
 
-    def _entry(self, path: Path, sha256: str) -> tuple[str, list[Any]]:
+    def _entry(self, path: Path, sha256: str) -> tuple[str, list[int | str]]:
         facts = path.stat()
         key = path.relative_to(self.folder).as_posix()
         return key, [facts.st_size, facts.st_mtime_ns, sha256]

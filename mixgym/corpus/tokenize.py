@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock
+from typing_extensions import TypedDict
 
 from mixgym.corpus.build import text_path
-from mixgym.corpus.cache import read_facts, writing
+from mixgym.corpus.cache import writing
+from mixgym.corpus.manifest import CHANGED, MISSING, Count, Damage, read_facts
 from mixgym.corpus.progress import Reporter
 from mixgym.corpus.split import SPLITS
 from mixgym.corpus.stamp import Stamp
 from mixgym.corpus.tokenizers import SubwordTokenizer, bpe_size, hugging_face, read_bpe, train_bpe
 from mixgym.corpus.tokens import TokenFile
 from mixgym.corpus.wheels import sha256_of
-from mixgym.errors import CorpusError
 from mixgym.files import atomic_path, write_json
 
 _BATCH = 256
 _CHUNK = 1 << 20
+
+
+class TokenFacts(TypedDict):
+    """One file of tokens: how many, its hash, and that of the text it was made from."""
+
+    tokens: Count
+    sha256: str
+    text_sha256: str
+
+
+class TokenSplits(TypedDict):
+    """The token files of a domain."""
+
+    train: TokenFacts
+    validation: TokenFacts
+    test: TokenFacts
+
+
+class Sidecar(TypedDict):
+    """What stands beside a domain's token files; `tokenizer` is that one's hash."""
+
+    tokenizer: str
+    splits: TokenSplits
 
 
 def subword_tokenizer(
@@ -28,10 +52,10 @@ def subword_tokenizer(
     folder: Path,
     domains: tuple[str, ...],
     report: Reporter,
-    damage: Callable[[Path], CorpusError],
+    damage: Damage,
 ) -> SubwordTokenizer:
     """The tokenizer called `name`; a BPE is trained on all `domains` of the corpus in `folder`
-    the first time. Raises `damage(path)` if the file of a trained one is no tokenizer."""
+    the first time. Raises `damage(path, fault)` if the file of a trained one is no tokenizer."""
     if bpe_size(name) is None:
         return hugging_face(name.removeprefix("hf:"))
     path = folder / "tokens" / name / "tokenizer.json"
@@ -47,7 +71,7 @@ def subword_tokenizer(
     try:
         return read_bpe(name, path)
     except Exception as error:  # the library raises bare Exception
-        raise damage(path) from error
+        raise damage(path, "it is no tokenizer") from error
 
 
 def token_files(
@@ -57,39 +81,39 @@ def token_files(
     texts: dict[str, TokenFile],
     report: Reporter,
     stamp: Stamp,
-    damage: Callable[[Path], CorpusError],
+    damage: Damage,
 ) -> dict[str, TokenFile]:
     """Token files of domain `name`, made from its text files if they are not there yet.
 
     A sidecar JSON keeps each file's size and hash, and the hash of the text it was made from.
-    Raises `damage(path)` for a file that is not as the sidecar says.
+    Raises `damage(path, fault)` for a file that is not as the sidecar says.
     """
     target = folder / "tokens" / tokenizer.id
     sidecar = target / f"{name}.json"
 
     def current() -> bool:
-        return sidecar.exists() and _current(read_facts(sidecar, damage), tokenizer, texts)
+        return sidecar.exists() and _current(read_facts(sidecar, Sidecar, damage), tokenizer, texts)
 
     if not current():
         with writing(folder):
             target.mkdir(parents=True, exist_ok=True)
             with FileLock(target / ".lock"):
                 if not current():
-                    report.doing(f"tokenizing {name}")
+                    report.start(0, f"tokenizing {name}")
                     made = {
                         split: _write(tokenizer, target, name, texts[split]) for split in SPLITS
                     }
                     write_json(sidecar, {"tokenizer": tokenizer.hash, "splits": made})
                     for split, fact in made.items():
                         stamp.trust(target / f"{name}.{split}.bin", fact["sha256"])
-    facts = read_facts(sidecar, damage)["splits"]
+    facts = read_facts(sidecar, Sidecar, damage)["splits"]
     files = {}
     for split in SPLITS:
         path = target / f"{name}.{split}.bin"
         tokens = facts[split]["tokens"]
         width = 2 if tokenizer.dtype == "uint16" else 4
         if not stamp.intact(path, tokens * width, facts[split]["sha256"]):
-            raise damage(path)
+            raise damage(path, CHANGED if path.exists() else MISSING)
         files[split] = TokenFile(
             path=path,
             dtype=tokenizer.dtype,
@@ -103,13 +127,13 @@ def token_files(
     return files
 
 
-def _current(facts: dict, tokenizer: SubwordTokenizer, texts: dict[str, TokenFile]) -> bool:
+def _current(facts: Sidecar, tokenizer: SubwordTokenizer, texts: dict[str, TokenFile]) -> bool:
     return facts["tokenizer"] == tokenizer.hash and all(
         facts["splits"][split]["text_sha256"] == texts[split].sha256 for split in SPLITS
     )
 
 
-def _write(tokenizer: SubwordTokenizer, target: Path, name: str, text: TokenFile) -> dict:
+def _write(tokenizer: SubwordTokenizer, target: Path, name: str, text: TokenFile) -> TokenFacts:
     split = text.path.name.split(".")[-2]
     path = target / f"{name}.{split}.bin"
     count = 0

@@ -5,21 +5,57 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
+from typing_extensions import TypedDict
 
-from mixgym.errors import CheckpointError
+from mixgym.errors import CheckpointError, DamagedFileError
 from mixgym.files import atomic_path, read_json, write_json
+from mixgym.tensors import read_tensors
 
-FORMAT = 1
+#: 1 held the journal of an episode (`deploy.format1`); 2 holds its state, and digests.
+FORMAT = 2
 FOLDER = "mixgym"
 STATE = "state.json"
 _TENSORS = "tensors.safetensors"
 _AGENT = "agent"
+_EPISODE = "episode."
+_REMEDY = "resume from an earlier checkpoint"
+
+
+class _Run(TypedDict):
+    step: int
+    decision: int
+    diverged: bool
+    train_loss: list[float | None]
+    last_seen: list[int]
+    mixture: list[float]
+    norms: list[float | None]
+    seconds: float
+    learning_rate: float | None
+    loss_before: list[float | None]
+    drawn_before: list[int]
+    stream: dict[str, Any]
+    ledger: dict[str, dict[str, float]]
+    weights: dict[str, list[float]]
+    ends: NotRequired[int]
+    journal: NotRequired[dict[str, Any]]
+
+
+class ControlRecord(TypedDict):
+    """`state.json`."""
+
+    format: int
+    identity: dict[str, Any]
+    mark: dict[str, Any]
+    run: _Run
+    episode: NotRequired[dict[str, Any]]
+    tensors: dict[str, Any] | list[str]
 
 
 @dataclass(frozen=True)
@@ -30,8 +66,10 @@ class SavedControl:
         folder: where it is.
         identity: what must be the same to go on.
         mark: of the moment; the Trainer's own state holds its `digest` too.
-        run: the run's scalars, the journal among them.
+        run: the run's scalars.
         tensors: the run's tensors.
+        episode: of `Episode.state_dict`; empty where there is a journal.
+        journal: of a checkpoint of format 1, else None.
     """
 
     folder: Path
@@ -39,6 +77,8 @@ class SavedControl:
     mark: dict[str, Any]
     run: dict[str, Any]
     tensors: dict[str, torch.Tensor]
+    episode: dict[str, Any] = field(default_factory=dict)
+    journal: dict[str, Any] | None = None
 
     @property
     def agent(self) -> Path:
@@ -56,43 +96,70 @@ def write_control(saved: SavedControl, save_agent: Callable[[Path], None]) -> No
     saved.folder.mkdir(parents=True, exist_ok=True)
     (saved.folder / STATE).unlink(missing_ok=True)
     save_agent(saved.agent)
+    arrays = saved.episode["arrays"]
+    content = save(
+        saved.tensors | {_EPISODE + name: torch.from_numpy(x) for name, x in arrays.items()}
+    )
     with atomic_path(saved.folder / _TENSORS) as temporary:
-        save_file(saved.tensors, temporary)
+        temporary.write_bytes(content)
     plain = {
         "format": FORMAT,
         "identity": saved.identity,
         "mark": saved.mark,
         "run": saved.run,
-        "tensors": list(saved.tensors),
+        "episode": saved.episode["scalars"],
+        "tensors": {"sha256": hashlib.sha256(content).hexdigest()},
     }
-    write_json(saved.folder / STATE, plain)
+    write_json(saved.folder / STATE, plain, digest=True)
 
 
 def read_control(folder: Path) -> SavedControl:
-    """Read what `write_control` wrote.
+    """Read what `write_control` wrote, in this format or the one before.
 
     Raises:
         CheckpointError: not there, damaged, or of another format.
     """
-    try:
-        plain = read_json(folder / STATE)
-        if plain["format"] != FORMAT:
+    for name in (STATE, _TENSORS):
+        if not (folder / name).is_file():
             raise CheckpointError(
-                f"{folder / STATE} has format {plain['format']!r}, this version reads {FORMAT}"
+                f"{folder.parent} holds no state of a MixtureController ({folder / name} is "
+                "missing): resume from a checkpoint that was saved with MixtureCallback"
             )
-        tensors = load_file(folder / _TENSORS)
-        if set(tensors) != set(plain["tensors"]):
-            raise ValueError(f"{_TENSORS} belongs to another state")
-        return SavedControl(folder, plain["identity"], plain["mark"], plain["run"], tensors)
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"{folder.parent} holds no state of a MixtureController ({error.filename} is missing): "
-            "resume from a checkpoint that was saved with MixtureCallback"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"the state in {folder} is damaged ({error}): resume from an earlier checkpoint"
-        ) from error
+    try:
+        version = read_json(folder / STATE, dict[str, Any], remedy=_REMEDY).get("format")
+        if version not in (1, FORMAT):
+            raise CheckpointError(
+                f"{folder / STATE} has format {version!r}, this version reads 1 and {FORMAT}"
+            )
+        plain: ControlRecord = read_json(folder / STATE, ControlRecord, remedy=_REMEDY)
+        expected = plain["tensors"]
+        sha256 = expected.get("sha256") if isinstance(expected, dict) else None
+        tensors = read_tensors(folder / _TENSORS, sha256=sha256, remedy=_REMEDY)
+        if isinstance(expected, list) and set(tensors) != set(expected):
+            raise DamagedFileError(f"{folder / _TENSORS} belongs to another {STATE}: {_REMEDY}")
+    except (OSError, DamagedFileError) as error:
+        raise CheckpointError(f"the state in {folder} is damaged: {error}") from error
+    run: dict[str, Any] = dict(plain["run"])
+    journal = None
+    if version == 1:
+        journal = run.pop("journal", {})
+        run["ends"] = _end_of_decision(run, plain["identity"])
+    arrays = {
+        name.removeprefix(_EPISODE): tensors.pop(name).numpy()
+        for name in list(tensors)
+        if name.startswith(_EPISODE)
+    }
+    episode = {"scalars": plain.get("episode", {}), "arrays": arrays}
+    return SavedControl(folder, plain["identity"], plain["mark"], run, tensors, episode, journal)
+
+
+def _end_of_decision(run: dict[str, Any], identity: dict[str, Any]) -> int:
+    """Return where a decision under way ends, which format 1 does not say."""
+    steps, total = identity["steps_per_decision"], identity["max_steps"]
+    decisions = ceil(run["step"] / steps)
+    if run["step"] == steps * decisions and run["step"] < total:
+        decisions += 1  # the next one was made before the checkpoint was written
+    return min(decisions * steps, total)
 
 
 def find_control(candidates: Iterable[Path], expected: str) -> SavedControl:

@@ -18,7 +18,7 @@ from mixgym.deploy import checkpoint
 from mixgym.deploy.agents import resolve_agent
 from mixgym.deploy.batches import LazyBatch, Ticket, TicketStream
 from mixgym.deploy.environment import TrainerEnv, TrainerSetup
-from mixgym.deploy.journal import Journal
+from mixgym.deploy.format1 import tell_again
 from mixgym.deploy.losses import causal_lm_loss, token_losses
 from mixgym.deploy.requirements import (
     check_arguments,
@@ -28,7 +28,6 @@ from mixgym.deploy.requirements import (
 )
 from mixgym.deploy.run import TrainerRun
 from mixgym.deploy.settings import environment_arguments, identity, trainer_settings
-from mixgym.deploy.state import capture, restore
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm.ranks import Ranks
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainingArguments
 
     from mixgym.agents import Agent
+    from mixgym.plotting.history import EpisodeHistory
 
 
 class MixtureController:
@@ -212,7 +212,7 @@ class MixtureController:
     @property
     def mixture(self) -> Mixture:
         """(K,) weights of the decision under way."""
-        return self.run._mixture.copy()
+        return self.run.mixture
 
     @property
     def signals(self) -> Signals:
@@ -226,9 +226,9 @@ class MixtureController:
         return self.run.ledger
 
     @property
-    def journal(self) -> Journal:
-        """Every action and all signals so far."""
-        return self.run.journal
+    def history(self) -> EpisodeHistory:
+        """Steps, mixtures and losses of every decision so far, the first before there was any."""
+        return self._environment().episode.history
 
     # --- what the callback calls ----------------------------------------------------------------
 
@@ -252,13 +252,11 @@ class MixtureController:
             CheckpointError: the checkpoint is of another controller.
         """
         check_model(model, self.corpus, self.context)
-        self._decision_end = 0
-        replay = None if saved is None else Journal.from_json(saved.run["journal"])
         ranks = Ranks(args.process_index, args.world_size, args.device)
         accumulation = args.gradient_accumulation_steps
         env = TrainerEnv(
             self.corpus,
-            TrainerSetup(model, max_steps, accumulation, ranks, replay),
+            TrainerSetup(model, max_steps, accumulation, ranks),
             **self._arguments,
             **trainer_settings(args, max_steps),
             decisions=ceil(max_steps / self.steps_per_decision),
@@ -282,60 +280,54 @@ class MixtureController:
         if saved is not None:
             checkpoint.check_identity(saved, self._identity)
         self.env = env
-        self._observation, self._info = env.reset(seed=self.seed)
-        self.agent.start(env, self.seed)
-        if saved is None or replay is None:
+        if saved is None:
+            self._observation, self._info = env.reset(seed=self.seed)
+            self.agent.start(env, self.seed)
             self._decide()
         else:
-            self._go_on(saved, replay)
+            self._go_on(saved)
 
     def _decide(self) -> None:
         env, run = self._environment(), self.run
-        steps = min(self.steps_per_decision, run.total_steps - run.step)
-        self._decision_end = run.step + steps
         action = np.array(self.agent.act(self._observation, self._info), dtype=np.float32)
-        action = run.ranks.first(action)
-        run.journal.actions.append(action)
-        run.begin(env.peek(action), steps)
+        env.begin(run.ranks.first(action), min(self.steps_per_decision, run.total_steps - run.step))
 
-    def _go_on(self, saved: checkpoint.SavedControl, replay: Journal) -> None:
-        """Tell the environment again what it was told, then take up run and agent."""
-        env, run = self._environment(), self.run
-        for action, _ in zip(replay.actions, replay.signals, strict=False):
-            self._observation, _, _, _, self._info = env.step(action)
+    def _go_on(self, saved: checkpoint.SavedControl) -> None:
+        env = self._environment()
+        if saved.journal is None:
+            env.resume(self.seed, saved.episode)
+        else:
+            env.reset(seed=self.seed)
+            tell_again(env.episode, self.run, self.seed, env.task.natural, saved.journal)
+        self.run.load_state_dict({"scalars": saved.run, "tensors": saved.tensors})
+        self._observation, self._info = env.observed()
+        self.agent.start(env, self.seed)
         self.agent.load(saved.agent)
-        step = int(saved.run["step"])
-        decisions = ceil(step / self.steps_per_decision)
-        if step == self.steps_per_decision * decisions and step < run.total_steps:
-            decisions += 1  # the next one was made before the checkpoint was written
-        self._decision_end = min(decisions * self.steps_per_decision, run.total_steps)
-        restore(run, saved.run, saved.tensors, self._decision_end)
 
     def step_done(self) -> None:
         """Count an optimiser step; at the end of a decision look at it and make the next one."""
         run = self.run
         run.end_step()
-        if run.step < self._decision_end:
+        if run.step < run.ends:
             return
         env = self._environment()
         if run.diverged:
             run.charge((run.step - 1) % self.steps_per_decision + 1)  # the last may be shorter
         else:
-            action = run.journal.actions[-1]
-            self._observation, _, _, _, self._info = env.step(action)
+            reward, ended = env.end()
+            self._observation, self._info = env.observed()
+            self.agent.observe(reward, ended, False, self._info)
             if env.signals.diverged:
                 warnings.warn(
                     f"the loss diverged at step {run.step}: the mixture stays as it is from here "
                     "on; lower the learning rate",
                     stacklevel=2,
                 )
+                run.stop()
         if run.step >= run.total_steps:
             return
-        if run.diverged or env.signals.diverged:
-            run.diverged = True
-            steps = min(self.steps_per_decision, run.total_steps - run.step)
-            self._decision_end = run.step + steps
-            run.begin(run._mixture, steps)
+        if run.diverged:
+            run.begin(run.mixture, min(self.steps_per_decision, run.total_steps - run.step))
         else:
             self._decide()
 
@@ -349,13 +341,20 @@ class MixtureController:
         Raises:
             CheckpointError: the Trainer made no such folder.
         """
-        scalars, tensors = capture(self.run)
+        state = self.run.state_dict()
         if not write:
             return
         if not folder.is_dir():
             raise CheckpointError(f"the Trainer saved no checkpoint in {folder}")
         target = folder / checkpoint.FOLDER
-        saved = checkpoint.SavedControl(target, self._identity, self.run.mark(), scalars, tensors)
+        saved = checkpoint.SavedControl(
+            target,
+            self._identity,
+            self.run.mark(),
+            state["scalars"],
+            state["tensors"],
+            self._environment().episode.state_dict(),
+        )
         checkpoint.write_control(saved, self.agent.save)
 
     def _environment(self) -> TrainerEnv:

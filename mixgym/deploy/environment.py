@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from mixgym.deploy.journal import Journal
 from mixgym.deploy.run import TrainerRun
 from mixgym.envs.arguments import EnvironmentArguments
 from mixgym.envs.pretrain import PretrainEnv
 from mixgym.errors import MixgymError
 from mixgym.lm.models import signal_layers
 from mixgym.lm.ranks import Ranks
-from mixgym.simplex import Mixture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from mixgym.corpus import Corpus
-
-#: What a run inside a Trainer can measure for reward terms.
-MEASURED = frozenset({"objective", "gram", "objective_gradient"})
 
 
 @dataclass(frozen=True)
@@ -35,21 +32,18 @@ class TrainerSetup:
         total_steps: optimiser steps.
         accumulation: micro-batches of a step.
         ranks: the processes.
-        replay: what an interrupted run was told, to be told again.
     """
 
     model: PreTrainedModel
     total_steps: int
     accumulation: int = 1
     ranks: Ranks = field(default_factory=Ranks)
-    replay: Journal | None = None
 
 
 class TrainerEnv(PretrainEnv):
-    """A `PretrainEnv` whose `step` trains nothing: it reads what the Trainer did by the action.
+    """An environment in which the Trainer takes the steps: `begin` a decision, then `end` it.
 
     Observations, rewards and infos are the environments' own, hence what a policy was trained on.
-    The mixture of an action is had from `peek` before the Trainer trains by it; `step` comes after.
 
     Args:
         text: the corpus; `arguments` name it.
@@ -61,17 +55,13 @@ class TrainerEnv(PretrainEnv):
     """
 
     DEFAULTS = EnvironmentArguments(reward={}, validation="reward")
+    #: No text is measured inside a Trainer, nor is a run branched.
+    PROVIDES = frozenset({"objective", "gram", "objective_gradient"})
 
     def __init__(self, text: Corpus, setup: TrainerSetup, /, **arguments: Any) -> None:
         self._given = text
         self.setup = setup
         super().__init__(**arguments)
-        for name, (_, term) in self.episode._terms.items():
-            for need in sorted(term.needs - MEASURED):
-                raise MixgymError(
-                    f"reward term {name!r} needs {need!r}, which is not measured inside a "
-                    "Trainer: choose another reward, or act by a saved policy"
-                )
 
     def _open_corpus(self) -> Corpus:
         return self._given
@@ -92,14 +82,46 @@ class TrainerEnv(PretrainEnv):
             gradients=self.gradients,
             accumulation=setup.accumulation,
             ranks=setup.ranks,
-            replay=setup.replay,
         )
 
-    def peek(self, action: NDArray[np.float32]) -> Mixture:
-        """Return the mixture that `step(action)` will be told was trained by."""
-        bits = self.episode._noise.bit_generator
-        before = bits.state
-        try:
-            return self.episode.to_mixture(action)
-        finally:
-            bits.state = before  # many times cheaper than a copy of the generator
+    def resume(self, seed: int, state: Mapping[str, Any]) -> None:
+        """Instead of `reset`: go on in the episode of `state`, with a run that is yet to be loaded.
+
+        Args:
+            seed: of the run.
+            state: of `Episode.state_dict`.
+
+        Raises:
+            CheckpointError: the state is of another task or other reward terms.
+        """
+        gym.Env.reset(self, seed=seed)
+        self.run = self._new_run(seed)
+        self.episode.title = type(self).__name__
+        self.episode.load_state_dict(state)
+
+    def observed(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Return observation and info of the latest decision."""
+        return self.episode.observation, self._info()
+
+    def begin(self, action: NDArray[np.float32], steps: int) -> None:
+        """Let the Trainer take `steps` optimiser steps by the mixture of `action`."""
+        self._trainers().begin(self.episode.to_mixture(action), steps)
+
+    def end(self) -> tuple[float, bool]:
+        """Look at the steps since `begin`; return the reward, and whether the episode ended."""
+        run, episode = self._trainers(), self.episode
+        mixture = run.mixture
+        signals = run.advance(mixture, self.arguments.steps_per_decision)
+        reward = episode.record(mixture, signals, episode.measure(run, signals))
+        return reward, episode.ended
+
+    def _trainers(self) -> TrainerRun:
+        assert isinstance(self.run, TrainerRun)
+        return self.run
+
+    def step(self, action: Any) -> Any:
+        """Raise `MixgymError`: the steps are the Trainer's."""
+        raise MixgymError(
+            "the environment inside a Trainer takes no steps of its own: choose an agent that "
+            "learns from what it observes, or act by a saved policy"
+        )

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from mixgym.deploy.journal import Journal, Replay
 from mixgym.deploy.losses import sequence_losses
+from mixgym.deploy.samples import check_samples, samples
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
-from mixgym.lm.evaluation import EvaluationWindows
+from mixgym.lm.evaluation import EvaluationWindows, charged_losses
 from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
-from mixgym.lm.models import signal_layers
+from mixgym.lm.norms import LayerNorms
 from mixgym.lm.ranks import Ranks
+from mixgym.lm.recorder import Before, SignalRecorder, nan_to_none
+from mixgym.lm.seeds import run_seeds
 from mixgym.lm.settings import GradientSettings, Settings
 from mixgym.lm.stream import Batch, MixtureStream
-from mixgym.lm.training import TrainingRun
 from mixgym.signals import Signals
 
 if TYPE_CHECKING:
@@ -32,13 +33,12 @@ if TYPE_CHECKING:
     from mixgym.corpus import Corpus
 
 
-class TrainerRun(TrainingRun):
+class TrainerRun:
     """The side of a run that an environment sees, fed by a Trainer as it goes.
 
-    A decision is `begin`, then for every optimiser step `draw` and `note` once a micro-batch and
-    `end_step`, then `advance`, which takes no steps but returns the signals of those that were
-    taken. Signals, losses and norms are computed by the code of `TrainingRun`. The window order
-    follows from `seed` as a `TrainingRun`'s does.
+    A `Run`. A decision is `begin`, then for every optimiser step `draw` and `note` once a
+    micro-batch and `end_step`, then `advance`, which takes no steps but returns the signals of
+    those that were taken. The window order follows from `seed` as a `TrainingRun`'s does.
 
     With several processes, every process draws the whole batch and keeps its own block of it; at a
     decision the sequences' losses are gathered, so that all have the same signals.
@@ -54,7 +54,10 @@ class TrainerRun(TrainingRun):
         gradients: gradient signals to measure.
         accumulation: micro-batches of an optimiser step.
         ranks: the processes.
-        replay: answers of an earlier run to give again, until `go_on`.
+
+    Attributes:
+        ends: optimiser step at which the decision under way ends.
+        learning_rate: of the last optimiser step, NaN before the first.
     """
 
     def __init__(
@@ -69,39 +72,31 @@ class TrainerRun(TrainingRun):
         gradients: GradientSettings | None = None,
         accumulation: int = 1,
         ranks: Ranks | None = None,
-        replay: Journal | None = None,
     ) -> None:
         self.corpus = corpus
-        self.model_spec = "trainer"
+        self.model = model
         self.settings = settings
         self.total_steps = total_steps
-        self.seed = seed
-        self.evaluation_seed = evaluation_seed
-        self.gradients = gradients
-        self.text_sequences = 0
         self.accumulation = accumulation
         self.ranks = ranks or Ranks()
-        self.model = model
-        _, order, _ = np.random.SeedSequence(seed).generate_state(3, dtype=np.uint64)
         size = settings.batch_size // accumulation
-        self.stream = MixtureStream(corpus, size, settings.context, int(order >> 1))
+        self.stream = MixtureStream(corpus, size, settings.context, run_seeds(seed).order)
         self.held_out = EvaluationWindows(corpus, settings.context, evaluation_seed)
         self.n_parameters = sum(p.numel() for p in model.parameters())
-        self.precision = "fp32"  # accelerate puts its own autocast around the model's forward
-        self._layers = signal_layers(model, settings.layers)
-        self._bytes_per_token = np.array([d.bytes_per_token("train") for d in corpus.domains])
+        self._norms = LayerNorms(model, settings.layers)
         self._gradients: DomainGradients | None = None
         if gradients is not None:
             self._gradients = DomainGradients(model, gradients, corpus.K)
+        self._recorder = SignalRecorder(
+            corpus.natural,
+            np.array([d.bytes_per_token("train") for d in corpus.domains]),
+            model.config.vocab_size,
+            settings,
+            total_steps,
+        )
         self.ledger = Ledger()
-        self.step = self.decision = 0
         self.learning_rate = float("nan")
-        self.diverged = False
-        self._train_loss = np.full(corpus.K, np.nan)
-        self._last_seen = np.zeros(corpus.K, dtype=np.int64)
-        self._mixture = corpus.natural.copy()
-        self.journal = replay or Journal()
-        self._replay = Replay(replay) if replay else None
+        self.ends = 0
         self._clear()
         self.refresh_norms()
 
@@ -115,18 +110,43 @@ class TrainerRun(TrainingRun):
         self._armed = ExitStack()
         self._capture: Capture | None = None
 
+    @property
+    def step(self) -> int:
+        """Optimiser steps done."""
+        return self._recorder.step
+
+    @property
+    def decision(self) -> int:
+        """Decisions done."""
+        return self._recorder.decision
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a loss was beyond the limit; the mixture then stays as it is."""
+        return self._recorder.diverged
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """(L,) names of the weight matrices whose norms are signals."""
+        return self._norms.names
+
+    @property
+    def mixture(self) -> NDArray[np.float64]:
+        """(K,) weights of the decision under way."""
+        return self._recorder.mixture.copy()
+
     # --- while the Trainer trains ---------------------------------------------------------------
 
     def begin(self, mixture: NDArray[np.float64], steps: int) -> None:
         """Draw the coming `steps` optimiser steps by `mixture` ((K,), a mixture)."""
         self._clear()
-        self._mixture = mixture
-        self._loss_before = self._train_loss.copy()
-        self._drawn_before = self.stream.drawn
-        self._weights_before = [parameter.detach().clone() for _, parameter in self._layers]
+        self._recorder.mixture = mixture
+        self._before = self._recorder.before(self.stream)
+        self._weights_before = self._norms.copies()
         if self._gradients is not None:
             self._gradients.reset()
         self._batches = self.stream.batches(mixture, steps * self.accumulation)
+        self.ends = self.step + steps
         self._started = time.perf_counter()
         self._apart = self._seconds_apart()
 
@@ -216,9 +236,13 @@ class TrainerRun(TrainingRun):
         # and data gone from the caches, and takes two to three times as long.
         self._recorded.append(self._micro)
         self._micro = []
-        self.step += 1
+        self._recorder.step += 1
 
-    def gathered(self) -> list[tuple[NDArray[np.int64], torch.Tensor]]:
+    def stop(self) -> None:
+        """Take the run for diverged: no decision is made from here on."""
+        self._recorder.diverged = True
+
+    def _gathered(self) -> list[tuple[NDArray[np.int64], torch.Tensor]]:
         """The decision's steps so far: (n,) domains and (n,) losses of all processes' sequences."""
         if not self._recorded:
             return []
@@ -231,49 +255,56 @@ class TrainerRun(TrainingRun):
 
     # --- what the environment asks --------------------------------------------------------------
 
-    def signals(self) -> Signals:
-        """As `TrainingRun.signals`; noted in the journal."""
-        if self._replay is not None:
-            assert self._replay.start is not None
-            return self._replay.start
-        self.journal.start = super().signals()
-        return self.journal.start
+    def autocast(self) -> torch.autocast:
+        """Return a context that changes nothing: accelerate puts its own around the model."""
+        device = next(self.model.parameters()).device.type
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=False)
 
-    def advance(self, mixture: ArrayLike, steps: int, *, loss_weights: Any = None) -> Signals:
+    def refresh_norms(self) -> None:
+        """Measure the weight norms again, after the weights were changed from outside."""
+        self._recorder.norms = self._norms.weights()
+
+    def has_diverged(self, loss: NDArray[np.float64]) -> bool:
+        """Whether any of (K,) losses is beyond the limit (see `SignalRecorder.has_diverged`)."""
+        return self._recorder.has_diverged(loss)
+
+    def signals(self) -> Signals:
+        """Return the signals between decisions."""
+        if self._gradients is not None:
+            self._gradients.reset()
+        return replace(self._recorder.between(self.stream), **self._measured())
+
+    def _measured(self) -> dict[str, Any]:
+        gradients = self._gradients
+        if gradients is None:
+            return {}
+        return gradient_signals(gradients, self.model, self.held_out, self.autocast(), self.ledger)
+
+    def advance(self, mixture: ArrayLike, steps: int) -> Signals:
         """Return the signals of the steps that the Trainer took since `begin`.
 
         Args:
             mixture: that they were drawn by.
             steps: of a whole decision; the last one of a run may have had fewer.
-            loss_weights: none; the Trainer's loss is its own.
         """
-        if self._replay is not None:
-            signals = self._replay.signals()
-        else:
-            signals = self._close()
-            self.journal.signals.append(signals)
-        self.decision = signals.decision
-        return signals
-
-    def _close(self) -> Signals:
         steps = len(self._recorded)
-        empty = np.empty((0, 0), dtype=np.int64)  # the tokens are not kept
-        recorded = [(Batch(empty, domains), losses) for domains, losses in self.gathered()]
-        last_loss = self._record_losses(recorded)
-        updates = [
-            float(torch.linalg.vector_norm(parameter.detach() - old))
-            for (_, parameter), old in zip(self._layers, self._weights_before, strict=True)
-        ]
-        self._norms = self._weight_norms()
-        self.decision += 1
-        counts = self.stream.drawn - self._drawn_before
+        domains, losses = zip(*self._gathered(), strict=True)
+        per_sequence = torch.stack(losses).double().cpu().numpy()
+        last_loss = self._recorder.record(np.stack(domains), per_sequence)
+        updates = self._norms.updates(self._weights_before)
+        self.refresh_norms()
         self._add_up_gradients()
-        gradients = gradient_signals(self, self._gradients)
+        measured = self._measured()
         self.charge(steps)
-        change = self._train_loss - self._loss_before
-        change = np.nan_to_num(change, nan=0.0, posinf=0.0, neginf=0.0)
-        signals = self._signals(counts, change, last_loss, np.array(updates))
-        return replace(signals, learning_rate=self.learning_rate, **gradients)
+        signals = self._recorder.finish(
+            np.asarray(mixture, dtype=np.float64),
+            self._before,
+            self.stream,
+            last_loss,
+            updates,
+            self.learning_rate,
+        )
+        return replace(signals, **measured)
 
     def charge(self, steps: int) -> None:
         """Put `steps` on the ledger; seconds are the wall clock's since `begin`.
@@ -286,22 +317,23 @@ class TrainerRun(TrainingRun):
             "train",
             tokens=tokens,
             flops=6.0 * self.n_parameters * tokens,
-            seconds=self.elapsed(),
+            seconds=self._elapsed(),
         )
 
-    def elapsed(self) -> float:
+    def _elapsed(self) -> float:
         """Seconds since `begin`, without those that are on other accounts already."""
         apart = self._seconds_apart() - self._apart
         return time.perf_counter() - self._started - apart
 
-    def _add_up_gradients(self) -> None:
+    def _gradient_sums(self) -> list[torch.Tensor]:
         gradients = self._gradients
-        if gradients is None or self.ranks.world == 1:
-            return
-        for total in gradients.sums:
+        if gradients is None:
+            return []
+        return [*gradients.sums, torch.from_numpy(gradients.counts)]  # shares the counts' memory
+
+    def _add_up_gradients(self) -> None:
+        for total in self._gradient_sums():
             self.ranks.add(total)
-        counts = torch.from_numpy(gradients.counts)
-        self.ranks.add(counts)
 
     def evaluate(
         self,
@@ -311,17 +343,11 @@ class TrainerRun(TrainingRun):
         windows: int = 128,
         account: str = "evaluation",
     ) -> NDArray[np.float64]:
-        """As `TrainingRun.evaluate`, the domains divided among the processes.
-
-        What signals and rewards ask for (`account="reward"`) is noted in the journal.
-        """
-        noted = account == "reward"
-        if noted and self._replay is not None:
-            return self._replay.loss()
+        """As `Run.evaluate`, the domains divided among the processes."""
         chosen = list(range(self.corpus.K)) if domains is None else np.asarray(domains).tolist()
         rank, world = self.ranks.rank, self.ranks.world
-        result = super().evaluate(
-            split, domains=chosen[rank::world], windows=windows, account=account
+        result = charged_losses(
+            self, split, domains=chosen[rank::world], windows=windows, account=account
         )
         if world > 1:
             every = self.ranks.gather(torch.from_numpy(result)).numpy()
@@ -331,24 +357,85 @@ class TrainerRun(TrainingRun):
             number = sum(len(self.held_out.tokens(split, k, windows)) for k in others)
             tokens = number * self.settings.context
             self.ledger.charge(account, tokens=tokens, flops=2.0 * self.n_parameters * tokens)
-        if noted:
-            self.journal.losses.append(result.copy())
         return result
+
+    # --- checkpoints ----------------------------------------------------------------------------
 
     def mark(self) -> dict[str, Any]:
         """What tells this moment of this run from others, JSON-plain; no process waits for it."""
-        return {"step": self.step, "mixture": self._mixture.tolist(), **self.stream.state_dict()}
+        return {"step": self.step, "mixture": self.mixture.tolist(), **self.stream.state_dict()}
 
-    def go_on(self) -> None:
-        """End the replay; what the run holds has been restored (`deploy.state`)."""
-        self._replay = None
+    def state_dict(self) -> dict[str, Any]:
+        """Return `tensors` and JSON-plain `scalars`; model and optimiser are the Trainer's to save.
 
-    def fork(self) -> TrainingRun:
+        With several processes all must call it; what they hold of the decision under way is put
+        together. Sums of gradients are added up now rather than at its end: a run of several
+        processes with gradient signals that was saved amid a decision has them, after resuming,
+        but for rounding; everything else, and every run of one process, goes on bit for bit.
+        """
+        recorded = self._gathered()
+        tensors = {f"before.{i}": old for i, old in enumerate(self._weights_before)}
+        if recorded:
+            tensors["losses"] = torch.stack([losses for _, losses in recorded])
+            tensors["domains"] = torch.from_numpy(np.stack([domains for domains, _ in recorded]))
+        for i, total in enumerate(self._gradient_sums()):
+            tensors[f"gradients.{i}"] = total.clone()
+            self.ranks.add(tensors[f"gradients.{i}"])
+        scalars = {
+            **self._recorder.state_dict(),
+            "seconds": self._elapsed(),
+            "learning_rate": nan_to_none(np.array([self.learning_rate]))[0],
+            "loss_before": nan_to_none(self._before.train_loss),
+            "drawn_before": self._before.drawn.tolist(),
+            "ends": self.ends,
+            "stream": self.stream.state_dict(),
+            "ledger": self.ledger.to_json(),
+            "weights": samples(self.model),
+        }
+        plain = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
+        return {"tensors": plain, "scalars": scalars}
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on exactly where `saved` was taken (same corpus, settings and number of processes).
+
+        Raises:
+            CheckpointError: the Trainer did not restore the weights, or `saved` is another run's.
+        """
+        scalars, tensors = saved["scalars"], saved["tensors"]
+        check_samples(self.model, scalars["weights"])
+        self._recorder.load_state_dict(scalars)
+        rate = scalars["learning_rate"]
+        self.learning_rate = float("nan") if rate is None else rate
+        self.stream.load_state_dict(scalars["stream"])
+        self.ledger = Ledger.from_json(scalars["ledger"])
+        self.begin(self.mixture, scalars["ends"] - self.step)
+        self._started -= scalars["seconds"]
+        self._before = Before(
+            np.array(scalars["loss_before"], dtype=np.float64),
+            np.array(scalars["drawn_before"], dtype=np.int64),
+        )
+        self._weights_before = [
+            tensors[f"before.{i}"].to(parameter.device)
+            for i, parameter in enumerate(self._norms.parameters)
+        ]
+        if "losses" in tensors:
+            device = next(self.model.parameters()).device
+            shape = (len(tensors["losses"]), self.accumulation, self.ranks.world, -1)
+            own = tensors["losses"].view(shape)[:, :, self.ranks.rank].to(device)
+            domains = tensors["domains"].view(len(own), self.accumulation, -1).numpy()
+            self._recorded = [
+                list(zip(*step, strict=True)) for step in zip(domains, own, strict=True)
+            ]
+        if self.ranks.rank == 0:  # the others begin at nothing: sums are added up at the decision
+            for i, total in enumerate(self._gradient_sums()):
+                total.copy_(tensors[f"gradients.{i}"])
+
+    def fork(self) -> Self:
         """Raise `MixgymError`: the weights are the Trainer's."""
         raise MixgymError(
             "a run inside a Trainer cannot be copied, its weights are the Trainer's: choose an "
             "agent that does not branch it"
         )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> TrainingRun:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.fork()

@@ -12,7 +12,7 @@ from mixgym.deploy.environment import TrainerEnv
 from mixgym.envs.arguments import EnvironmentArguments, with_wanted
 from mixgym.envs.task import domain_weights
 from mixgym.errors import unknown_name
-from mixgym.lm.settings import Settings
+from mixgym.lm.settings import MAX_THREADS, Settings
 from mixgym.rewards import REWARD_TERMS
 from mixgym.rewards.build import build_terms
 
@@ -83,7 +83,7 @@ def trainer_settings(args: TrainingArguments, max_steps: int) -> dict[str, Any]:
         "betas": (args.adam_beta1, args.adam_beta2),
         "clip": args.max_grad_norm or defaults.clip,
         "precision": "bf16" if args.bf16 else "fp32",
-        "threads": torch.get_num_threads(),
+        "threads": min(torch.get_num_threads(), MAX_THREADS),
         "device": str(args.device) if args.device.type in ("cpu", "cuda") else "cpu",
     }
 

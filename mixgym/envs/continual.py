@@ -22,8 +22,8 @@ from mixgym.signals import Signals
 
 if TYPE_CHECKING:
     from mixgym.lm.models import ModelSpec
+    from mixgym.lm.run import ModelRun
     from mixgym.lm.settings import Settings
-    from mixgym.lm.training import TrainingRun
 
 
 class ContinualEnv(PretrainEnv):
@@ -157,7 +157,7 @@ class ContinualEnv(PretrainEnv):
         }
         return {**own, **super()._named_groups()}
 
-    def _set_weights(self, run: TrainingRun) -> bool:
+    def _set_weights(self, run: ModelRun) -> bool:
         if self.base is not None:
             self.base.load_into(run)
             return True
@@ -174,7 +174,7 @@ class ContinualEnv(PretrainEnv):
         spec = replace(self.arguments, model=model).base_spec(settings)
         return None if spec is None else ensure_base(spec)
 
-    def _measure(self, run: TrainingRun, signals: Signals) -> Measurement:
+    def _measure(self, run: ModelRun, signals: Signals) -> Measurement:
         from mixgym.probes.measure import score_probe
 
         measured = super()._measure(run, signals)
@@ -230,21 +230,12 @@ class ContinualEnv(PretrainEnv):
             "probes": {name: found.to_json() for name, found in probes.items()},
         }
 
-    def _starting_run(self) -> TrainingRun:
+    def _starting_run(self) -> ModelRun:
         """A run of the weights that the episode started from, which the same ledger pays."""
-        from mixgym.lm.training import TrainingRun
-
         run = self._active()
         if self.starting_weights is None:
-            a = self.arguments
-            first = TrainingRun(
-                self.corpus,
-                a.model,
-                total_steps=1,
-                seed=self.run_seed,
-                settings=self.settings,
-                evaluation_seed=a.evaluation_seed,
-            )
+            plain = replace(self.maker, gradients=None, text_sequences=0)
+            first = plain.make(self.run_seed, 1)
         else:
             first = run.fork()
             self.starting_weights.load_into(first)

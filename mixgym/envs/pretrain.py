@@ -7,7 +7,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,6 +21,7 @@ from mixgym.envs.arguments import EnvironmentArguments
 from mixgym.envs.episode import MEASURABLE, Episode, Measurement
 from mixgym.envs.task import MixingTask, domain_weights
 from mixgym.errors import CorpusError, MixgymError, unknown_name
+from mixgym.lm.maker import RunMaker
 from mixgym.lm.settings import PRESETS
 from mixgym.signals import Signals
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from mixgym.ledger import Ledger
     from mixgym.lm.base import Base
     from mixgym.lm.models import ModelSpec
+    from mixgym.lm.run import ModelRun
     from mixgym.lm.settings import Settings
-    from mixgym.lm.training import TrainingRun
     from mixgym.lm.weights import Weights
 
 RESET_OPTIONS = ("mixture", "checkpoint")
@@ -41,7 +42,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
 
     Subclasses give `DEFAULTS`; every field of `EnvironmentArguments` can be given to `gym.make`.
     A `MixingEnv` (`mixgym.envs.protocol`). Public besides that: `arguments`, `settings`, `corpus`,
-    `episode`, `starting_weights`, `base_of`.
+    `episode`, `maker`, `starting_weights`, `base_of`.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
@@ -103,6 +104,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             steps_per_decision=a.steps_per_decision,
         )
         self.corpus.check_window(self.settings.context + 1)
+        #: Of the environment's runs.
+        self.maker = RunMaker(self.corpus, a.model, self.settings, a.evaluation_seed)
         self.episode = episode = self.EPISODE(
             self.task,
             self._layer_names(),
@@ -115,7 +118,10 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.observation_space = episode.observation_space
         self.reward_names, self.reward_weights = episode.reward_names, episode.reward_weights
         self.gradients = a.gradient_settings(episode.needs, self.task.objective.tolist())
-        self.run: TrainingRun | None = None
+        self.maker = replace(
+            self.maker, gradients=self.gradients, text_sequences=episode.text_sequences
+        )
+        self.run: ModelRun | None = None
         #: What the episode started from; None where the model and the run's seed alone give it.
         self.starting_weights: Weights | None = None
         self._closed = False
@@ -142,7 +148,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
                     stacklevel=2,
                 )
 
-    def _set_weights(self, run: TrainingRun) -> bool:
+    def _set_weights(self, run: ModelRun) -> bool:
         """Give a new run its starting weights; return whether they are other than its own."""
         return False
 
@@ -155,17 +161,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         return load_corpus(a.corpus_name, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit)
 
     def _layer_names(self) -> tuple[str, ...]:
-        # The observation space needs the number of layers before any run exists.
-        import torch
-        from transformers import AutoModelForCausalLM
-
-        from mixgym.lm.models import model_config, signal_layers
-
-        a = self.arguments
-        config = model_config(a.model, self.corpus.tokenizer.vocab_size, self.settings.context)
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(config)
-        return tuple(name for name, _ in signal_layers(model, self.settings.layers))
+        return self.maker.layer_names()  # before any run: the observation space counts them
 
     @property
     def signals(self) -> Signals:
@@ -219,7 +215,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             spec.max_episode_steps = self.task.decisions + 1
         self._spec = spec
 
-    def _active(self) -> TrainingRun:
+    def _active(self) -> ModelRun:
         if self._closed:
             raise MixgymError("this environment is closed: call reset() to start anew")
         if self.run is None:
@@ -272,20 +268,9 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         self.run, self._closed = run, False
         return self.episode.observation, self._info()
 
-    def _new_run(self, seed: int) -> TrainingRun:
-        from mixgym.lm.training import TrainingRun
-
+    def _new_run(self, seed: int) -> ModelRun:
         a = self.arguments
-        return TrainingRun(
-            self.corpus,
-            a.model,
-            total_steps=a.decisions * a.steps_per_decision,
-            seed=seed,
-            settings=self.settings,
-            evaluation_seed=a.evaluation_seed,
-            gradients=self.gradients,
-            text_sequences=self.episode.text_sequences,
-        )
+        return self.maker.make(seed, a.decisions * a.steps_per_decision)
 
     def step(
         self, action: NDArray[np.float32]
@@ -306,7 +291,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         reward = episode.record(mixture, signals, self._measure(run, signals))
         return episode.observation, reward, episode.ended, False, self._info()
 
-    def _measure(self, run: TrainingRun, signals: Signals) -> Measurement:
+    def _measure(self, run: ModelRun, signals: Signals) -> Measurement:
         return self.episode.measure(run, signals)
 
     def _info(self) -> dict[str, Any]:

@@ -105,7 +105,11 @@ def mixing_environment(env: gym.Env[Any, Any]) -> Any:
     """
     inner: Any = env.unwrapped
     if not hasattr(inner, "task") or not hasattr(inner, "action_map"):
-        raise MixgymError(f"{inner} is not a mixgym environment: it has no task or action map")
+        name = env.spec.id if env.spec is not None else inner
+        raise MixgymError(
+            f"{name} is no environment of data mixtures (it has no task or action map): mixgym "
+            "list shows those there are"
+        )
     return inner
 
 

@@ -46,6 +46,10 @@ def policy_agent(path: str | Path, label: str | None = None) -> AgentSpec:
     try:
         if (folder / COST).exists():
             folder = folder / read_json(folder / COST, Pointer, remedy=_REMEDY)["policy"]
+        elif not (folder / RECORD).exists():
+            raise CheckpointError(
+                f"no saved policy at {path}: neither {COST} nor {RECORD}; {_REMEDY}"
+            )
         record: Record = read_json(folder / RECORD, Record, remedy=_REMEDY)
     except ValueError as error:
         raise CheckpointError(f"no saved policy at {path}: {error}") from error

@@ -13,6 +13,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from typing_extensions import TypedDict
 
+from mixgym.corpus import progress
 from mixgym.corpus.cache import cache_root, writing
 from mixgym.corpus.load import load_corpus
 from mixgym.corpus.progress import Reporter
@@ -139,7 +140,7 @@ def ensure_base(
     Args:
         spec: what to train.
         cache: folder of built things; `$MIXGYM_CACHE` or the platform's by default.
-        reporter: told of every step.
+        reporter: told of every step; by default one that says what takes long.
         rebuild: throw away what is there.
 
     Raises:
@@ -151,9 +152,8 @@ def ensure_base(
     corpus = spec.load_corpus(root)
     folder = base_folder(spec, corpus, root)
     done = folder / "base.json"
-    report = reporter or Reporter()
     if rebuild or not done.exists():
-        with writing(root):
+        with progress.reporter(reporter) as report, writing(root):
             folder.parent.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder.parent / f".{folder.name}.lock")
             try:

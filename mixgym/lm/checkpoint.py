@@ -201,7 +201,10 @@ def read_record(path: str | Path, corpus: Corpus | None = None) -> RunRecord:
     """
     folder = Path(path)
     if not (folder / "run.json").is_file():
-        raise CheckpointError(f"no checkpoint at {folder}: it holds no run.json")
+        raise CheckpointError(
+            f"no checkpoint at {folder}: it holds no run.json; give a folder that a run "
+            "was saved to"
+        )
     with naming(path):
         version = read_json(folder / "run.json", dict[str, Any], remedy=_REMEDY).get("format")
         if version != FORMAT:

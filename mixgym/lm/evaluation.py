@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
 
 from mixgym.errors import CorpusError
@@ -17,6 +18,7 @@ from mixgym.lm.settings import whole_number
 
 if TYPE_CHECKING:
     from mixgym.corpus import Corpus
+    from mixgym.lm.run import ModelRun
 
 _BATCH = 32
 
@@ -132,3 +134,33 @@ def domain_losses(
         bytes_per_token = corpus.domains[k].bytes_per_token(split)
         result[k] = losses(model, tokens, autocast).mean() / bytes_per_token
     return result, count
+
+
+def charged_losses(
+    run: ModelRun,
+    split: str,
+    *,
+    domains: ArrayLike | None,
+    windows: int,
+    account: str,
+) -> NDArray[np.float64]:
+    """Measure a run's losses as `Run.evaluate` does, and charge its ledger.
+
+    Raises:
+        ValueError: no such split.
+    """
+    if split not in ("validation", "test"):
+        raise ValueError(f"split must be 'validation' or 'test', got {split!r}")
+    chosen = range(run.corpus.K) if domains is None else np.asarray(domains).tolist()
+    start = time.perf_counter()
+    with evaluating(run.model):
+        result, tokens = domain_losses(
+            run.model, run.held_out, split, chosen, windows, run.autocast()
+        )
+    run.ledger.charge(
+        account,
+        tokens=tokens,
+        flops=2.0 * run.n_parameters * tokens,
+        seconds=time.perf_counter() - start,
+    )
+    return result

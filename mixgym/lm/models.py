@@ -61,7 +61,7 @@ def model_config(spec: ModelSpec, vocab_size: int, context: int) -> PretrainedCo
         arguments["vocab_size"] = vocab_size
         try:
             config = AutoConfig.for_model(model_type, **arguments)
-        except (ValueError, TypeError) as error:
+        except Exception as error:  # each architecture checks in its own way
             raise MixgymError(f"transformers refuses the model {spec!r}: {error}") from error
     longest = getattr(config, "max_position_embeddings", None)
     if longest is not None and longest < context:
@@ -94,7 +94,7 @@ def _from_config(config: PretrainedConfig, **arguments: Any) -> PreTrainedModel:
 
     try:
         return AutoModelForCausalLM.from_config(config, **arguments)
-    except (ValueError, TypeError, RuntimeError, ArithmeticError, AttributeError) as error:
+    except Exception as error:  # each architecture fails in its own way
         raise MixgymError(
             f"transformers cannot build the model {config.model_type!r} ({error}): change its "
             f"configuration, {config.to_diff_dict()!r}"
@@ -142,7 +142,7 @@ def empty_model(config: Mapping[str, Any], device: str) -> PreTrainedModel:
     plain = dict(config)
     try:
         made = AutoConfig.for_model(plain.pop("model_type"), **plain)
-    except (ValueError, TypeError, KeyError) as error:
+    except Exception as error:
         raise MixgymError(f"transformers refuses the model {dict(config)!r}: {error}") from error
     with own_torch_state(torch.get_num_threads()):
         with private_rng(0), torch.device("meta"):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from mixgym.corpus import Corpus
     from mixgym.ledger import Ledger
+    from mixgym.lm.evaluation import EvaluationWindows
     from mixgym.lm.settings import Settings
 
 
@@ -124,6 +125,11 @@ class ModelRun(Run, Protocol):
     @property
     def settings(self) -> Settings:
         """How it is trained."""
+        ...
+
+    @property
+    def held_out(self) -> EvaluationWindows:
+        """The windows that `evaluate` measures on."""
         ...
 
     def autocast(self) -> torch.autocast:

@@ -70,7 +70,7 @@ def _no_autocast(kind: str) -> Iterator[None]:
 def _exact_products(kind: str) -> Iterator[None]:
     """Let float32 matrix products be computed in float32."""
     library: Any = torch.backends.cuda if kind == "cuda" else torch.backends.mkldnn
-    backend = getattr(library, "matmul", None)
+    backend: Any = getattr(library, "matmul", None)
     before = getattr(backend, "fp32_precision", "ieee")
     if before in ("none", "ieee"):
         yield

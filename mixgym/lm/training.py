@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm import checkpoint, state
-from mixgym.lm.evaluation import EvaluationWindows, domain_losses, evaluating
+from mixgym.lm.evaluation import EvaluationWindows, charged_losses
 from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
 from mixgym.lm.models import ModelSpec, build_model, empty_model, model_config
 from mixgym.lm.norms import LayerNorms
@@ -25,6 +26,7 @@ from mixgym.lm.optimiser import build_optimiser
 from mixgym.lm.precision import resolve_precision
 from mixgym.lm.recorder import SignalRecorder
 from mixgym.lm.reweighting import Reweighting, loss_shares, prepare
+from mixgym.lm.seeds import run_seeds
 from mixgym.lm.settings import PRESETS, GradientSettings, Settings, whole_number
 from mixgym.lm.stream import Batch, MixtureStream
 from mixgym.lm.text import text_signals
@@ -102,15 +104,15 @@ class TrainingRun:
         self.evaluation_seed = whole_number("evaluation_seed", evaluation_seed)
         self.gradients = gradients
         self.text_sequences = text_sequences
-        init, order, noise = np.random.SeedSequence(self.seed).generate_state(3, dtype=np.uint64)
-        self.stream = MixtureStream(corpus, settings.batch_size, settings.context, int(order >> 1))
+        seeds = run_seeds(self.seed)
+        self.stream = MixtureStream(corpus, settings.batch_size, settings.context, seeds.order)
         self.held_out = EvaluationWindows(corpus, settings.context, evaluation_seed)
         self.ledger = Ledger()
         with self._torch():
             self.model: PreTrainedModel
             if snapshot is None:
                 config = model_config(model, corpus.tokenizer.vocab_size, settings.context)
-                self.model = build_model(model, config, int(init >> 1))
+                self.model = build_model(model, config, seeds.init)
                 torch.nn.Module.to(self.model, settings.device).train()
             else:
                 self.model = empty_model(snapshot.model_config, settings.device)
@@ -129,7 +131,7 @@ class TrainingRun:
                 settings,
                 total_steps,
             )
-            with private_rng(int(noise >> 1), settings.device):
+            with private_rng(seeds.noise, settings.device):
                 self._rng = rng_state(settings.device)
         if snapshot is None:
             self.refresh_norms()
@@ -329,52 +331,40 @@ class TrainingRun:
         Returns:
             (K,) float64, nats per byte, NaN where not measured.
         """
-        if split not in ("validation", "test"):
-            raise ValueError(f"split must be 'validation' or 'test', got {split!r}")
-        chosen = range(self.corpus.K) if domains is None else np.asarray(domains).tolist()
-        start = time.perf_counter()
-        with self._torch(), evaluating(self.model):
-            result, tokens = domain_losses(
-                self.model, self.held_out, split, chosen, windows, self.autocast()
-            )
-        self.ledger.charge(
-            account,
-            tokens=tokens,
-            flops=2.0 * self.n_parameters * tokens,
-            seconds=time.perf_counter() - start,
-        )
-        return result
+        with self._torch():
+            return charged_losses(self, split, domains=domains, windows=windows, account=account)
 
-    def fork(self) -> TrainingRun:
+    def fork(self) -> Self:
         """Return an independent copy that continues identically; milliseconds for small models."""
-        return _going_on(*self._going_on())
+        return self._copying()()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> TrainingRun:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self.fork()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _going_on, self._going_on()
+        return self._copying(), ()
 
-    def _going_on(self) -> tuple[type[TrainingRun], Corpus, dict[str, Any], Snapshot]:
-        """Everything but the text itself; tensors are copied."""
-        arguments = {
-            "model": self.model_spec,
-            "total_steps": self.total_steps,
-            "seed": self.seed,
-            "settings": self.settings,
-            "evaluation_seed": self.evaluation_seed,
-            "gradients": self.gradients,
-            "text_sequences": self.text_sequences,
-        }
-        snapshot = Snapshot(self.model.config.to_dict(), self.state_dict())
-        return type(self), self.corpus, arguments, snapshot
+    def _copying(self) -> partial[Self]:
+        """What makes a copy; tensors are copied now, the text is shared."""
+        return partial(
+            type(self),
+            self.corpus,
+            self.model_spec,
+            total_steps=self.total_steps,
+            seed=self.seed,
+            settings=self.settings,
+            evaluation_seed=self.evaluation_seed,
+            gradients=self.gradients,
+            text_sequences=self.text_sequences,
+            snapshot=Snapshot(self.model.config.to_dict(), self.state_dict()),
+        )
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint into the directory `path` (see `lm.checkpoint.save`)."""
         checkpoint.save(path, self.identity(), self.corpus.spec, self.state_dict())
 
     @classmethod
-    def load(cls, path: str | Path, corpus: Corpus, **expected: Any) -> TrainingRun:
+    def load(cls, path: str | Path, corpus: Corpus, **expected: Any) -> Self:
         """Restore the run saved at `path`; it continues bit for bit.
 
         Args:
@@ -433,9 +423,3 @@ class TrainingRun:
             state.restore(self.model, self.optimiser, tensors)
             self._rng = state.checked_rng(tensors, self._rng)
         self.ledger = Ledger.from_json(scalars["ledger"])
-
-
-def _going_on(
-    kind: type[TrainingRun], corpus: Corpus, arguments: dict[str, Any], snapshot: Snapshot
-) -> TrainingRun:
-    return kind(corpus, **arguments, snapshot=snapshot)

@@ -28,6 +28,7 @@ from mixgym.files import write_json
 from mixgym.trajectories.dataset import (
     ASSEMBLING,
     KEY,
+    METADATA,
     POINTER,
     assemble,
     content_digest,
@@ -253,6 +254,6 @@ def _check_dataset(folder: Path, out: Path, request: CollectionRequest) -> None:
         raise
     if any(stored.get(key) != value for key, value in request.to_json().items()):
         raise MixgymError(
-            f"{folder} holds a dataset of another collection: give another --dataset-id, or "
-            "delete that folder"
+            f"{folder} holds a dataset of another collection by its {METADATA}: give another "
+            "--dataset-id, or delete that folder"
         )

@@ -42,6 +42,7 @@ POINTER = "dataset.json"  # of a collection's folder: where its dataset is
 ASSEMBLING = ".assembling-"  # begins the name of a folder in which a dataset is made
 RECORD = "record"  # key of the digest of infos and metadata
 METADATA = "metadata.json"  # Minari's name
+_DATA = "main_data.hdf5"  # Minari's name
 REFERENCES = ("ref_min_score", "ref_max_score")  # Minari's names
 _PATH = "MINARI_DATASETS_PATH"
 
@@ -330,8 +331,8 @@ def load_trajectories(path: str | Path, *, corpus_hash: str | None = None) -> Tr
         )
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise MixgymError(
-            f"the dataset in {folder} is damaged ({error}): assemble it again with mixgym collect "
-            "--resume, or restore it from a copy"
+            f"the dataset in {folder} is damaged ({error}), its {METADATA} or {_DATA}: assemble it "
+            "again with mixgym collect --resume, or restore it from a copy"
         ) from error
     if dataset.spec.action_space != data.action_map.space:
         raise MixgymError(
@@ -340,15 +341,16 @@ def load_trajectories(path: str | Path, *, corpus_hash: str | None = None) -> Tr
         )
     if content_digest(episodes) != ours.get("digest"):
         raise MixgymError(
-            f"the dataset in {folder} does not match its own digest: restore it from a copy, or "
-            "assemble it again with mixgym collect --resume"
+            f"the {_DATA} of the dataset in {folder} does not match the digest in its {METADATA}: "
+            "restore it from a copy, or assemble it again with mixgym collect --resume"
         )
     check_trajectories(data)
     # Datasets of older versions have none.
     if RECORD in ours and record_digest(ours, episodes) != ours[RECORD]:
         raise MixgymError(
-            f"the infos or the metadata of the dataset in {folder} do not match their own digest: "
-            "restore it from a copy, or assemble it again with mixgym collect --resume"
+            f"the infos or the metadata of the dataset in {folder} ({_DATA}, {METADATA}) do not "
+            "match their own digest: restore it from a copy, or assemble it again with mixgym "
+            "collect --resume"
         )
     return data
 
@@ -393,8 +395,8 @@ def dataset_folder(path: str | Path) -> Path:
     if _PATH in os.environ and (Path(os.environ[_PATH]) / given / "data" / METADATA).exists():
         return Path(os.environ[_PATH]) / given
     raise MixgymError(
-        f"no dataset of trajectories at {path}: give the --out of mixgym collect, or the folder "
-        "of a Minari dataset that it made"
+        f"no dataset of trajectories at {path}, no {POINTER} in it: give the --out of mixgym "
+        "collect, or the folder of a Minari dataset that it made"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mixgym.errors import DamagedFileError
-from mixgym.files import atomic_path, parse_json
+from mixgym.files import atomic_path, parse_json, reading
 
 JOURNAL = "study.log"
 
@@ -20,9 +20,10 @@ def mend_journal(path: Path) -> None:
     """
     if not path.exists():
         return
-    content = path.read_bytes()
-    *lines, torn = content.split(b"\n")
     remedy = "restore it from a copy, or tune anew in another --out"
+    with reading(path, remedy):
+        content = path.read_bytes()
+    *lines, torn = content.split(b"\n")
     for number, line in enumerate(lines, 1):
         last = number == len(lines) and not torn
         try:

@@ -282,7 +282,12 @@ def _write_best(
     folders = {
         trial_folder(t.params) for t in study.get_trials() if t.params.keys() == space.keys()
     }
-    tokens = sum(spent(out / name) for name in folders if (out / name).exists())
+    whole = {trial_folder(t.params) for t in done}
+    tokens = sum(
+        spent(out / name, learned=name in whole and request.episodes > 0, judged=name in whole)
+        for name in folders
+        if (out / name).exists()
+    )
     best = min(done, key=lambda trial: (trial.value, trial.number))
     if not math.isfinite(best.value):
         raise MixgymError(

@@ -89,10 +89,19 @@ def _learned(runs: Sequence[Mapping[str, Any]], episode: int) -> float:
     return _finite(own[-1]["objective_loss"])
 
 
-def spent(folder: Path) -> int:
-    """LM tokens of all that was finished in a trial's folder, pruned or not."""
-    training = read_cost(folder)["tokens"] if (folder / COST).exists() else 0
-    return training + sum(entry["tokens"] for entry in _judged(folder).values())
+def spent(folder: Path, *, learned: bool = False, judged: bool = False) -> int:
+    """LM tokens of all that was finished in a trial's folder, pruned or not.
+
+    Args:
+        folder: the trial's.
+        learned, judged: whether what learning and judging cost must be there, as in a trial that
+            was seen to its end.
+
+    Raises:
+        DamagedFileError: a file is not as it was written, or missing.
+    """
+    training = read_cost(folder)["tokens"] if learned or (folder / COST).exists() else 0
+    return training + sum(entry["tokens"] for entry in _judged(folder, judged).values())
 
 
 class _Judged(TypedDict):
@@ -102,12 +111,12 @@ class _Judged(TypedDict):
     tokens: int
 
 
-def _judged(folder: Path) -> dict[str, _Judged]:
+def _judged(folder: Path, needed: bool = False) -> dict[str, _Judged]:
     """A trial's judged runs by seed."""
     path = folder / JUDGED
-    if not path.exists():
+    if not needed and not path.exists():
         return {}
-    remedy = "delete it, so that the trial is judged again"
+    remedy = "restore it from a copy, or tune anew in another --out"
     return read_json(path, dict[str, _Judged], remedy=remedy)
 
 

@@ -14,6 +14,7 @@ import pytest
 import mixgym.agents
 from mixgym.agents import list_agents, make_agent
 from mixgym.errors import CheckpointError, MixgymError, UnknownNameError
+from mixgym.files import DIGEST
 from mixgym.mixer import Mixer, MixerAgent, as_agent
 
 OURS: dict[str, dict[str, Any]] = {
@@ -146,10 +147,32 @@ def test_a_checkpoint_with_a_damaged_state_is_refused(name, state, env, tmp_path
     agent = make_agent(name)
     agent.start(env, 0)
     agent.save(tmp_path / "agent.json")
-    saved = json.loads((tmp_path / "agent.json").read_text())
-    (tmp_path / "agent.json").write_text(json.dumps({**saved, "state": state}))
-    with pytest.raises(CheckpointError, match="damaged"):
+    saved = {**json.loads((tmp_path / "agent.json").read_text()), "state": state}
+    (tmp_path / "agent.json").write_text(json.dumps(saved))
+    with pytest.raises(CheckpointError, match=r"agent\.json was changed after it was written"):
         agent.load(tmp_path / "agent.json")
+    saved.pop(DIGEST)  # as older versions wrote it
+    (tmp_path / "agent.json").write_text(json.dumps(saved))
+    with pytest.raises(CheckpointError, match=r"agent\.json.*(damaged|another structure)"):
+        agent.load(tmp_path / "agent.json")
+
+
+def test_a_saved_agent_of_an_older_version_is_read(env, tmp_path):
+    """They had no digest."""
+    import json
+
+    env.reset(seed=0)
+    agent = make_agent("odm-exp3")
+    agent.start(env, 0)
+    rollout(agent, env, 5)
+    agent.save(tmp_path / "agent.json")
+    saved = json.loads((tmp_path / "agent.json").read_text())
+    saved.pop(DIGEST)
+    (tmp_path / "agent.json").write_text(json.dumps(saved))
+    twin = make_agent("odm-exp3")
+    twin.start(env, 0)
+    twin.load(tmp_path / "agent.json")
+    assert twin.state_dict() == agent.state_dict()
 
 
 def test_a_mixer_agent_must_be_started_in_a_mixing_environment_with_mixtures_as_actions(

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 from small_study import TINY
-from test_cli import run, words
 
 from mixgym.commands.main import main
 from mixgym.compare.pareto import contributions, hypervolume, pareto_front, pareto_set
@@ -282,10 +281,3 @@ def test_a_run_with_a_vector_reward_replays(vector_study: tuple[Study, Path]) ->
 
     replayed = replay_run(vector_study[1] / "runs/only/seed-1")
     assert replayed.difference is None and replayed.decisions == 2
-
-
-def test_help() -> None:
-    shown = run("pareto", "--help")
-    assert shown.returncode == 0
-    expected = (Path(__file__).parent / "help" / "pareto.txt").read_text()
-    assert words(shown.stdout) == words(expected)

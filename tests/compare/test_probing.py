@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from small_study import RUN, resign
-from test_cli import run, words
 
 from mixgym.commands.main import main
 from mixgym.compare.probing import (
@@ -103,9 +102,3 @@ def test_bad_requests_say_what_to_do(
     (study_copy / "runs").rename(study_copy / "elsewhere")
     with pytest.raises(MixgymError, match="no run folders"):
         finished_runs(study, study_copy)
-
-
-def test_help() -> None:
-    shown = run("probe", "--help")
-    expected = (Path(__file__).parent / "help" / "probe.txt").read_text()
-    assert shown.returncode == 0 and words(shown.stdout) == words(expected)

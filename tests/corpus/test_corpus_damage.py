@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mixgym.corpus import load_corpus
 from mixgym.errors import CorpusError
-from mixgym.files import read_json
+from mixgym.files import DIGEST, read_json
 
 
 @pytest.fixture
@@ -80,7 +83,10 @@ def test_a_touched_file_is_hashed_and_stamped_again(load):
     assert after == {key: before[key] for key in after} and len(after) == len(before) - 1
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"text/rows.train.bin": ', "\0\0"])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"text/rows.train.bin": ', "\0\0", '{"text/rows.train.bin": 3}', "[" * 5_000],
+)
 def test_a_damaged_stamp_is_replaced(load, content):
     stamp = load().folder / "verified.json"
     whole = read_json(stamp)
@@ -118,16 +124,88 @@ def test_truncated_manifest(load, own_folder, keep):
         load()
 
 
+def _edit(path: Path, change: Callable[[Any], Any]) -> None:
+    """Change a JSON file by hand, as if it had been written before files had a digest."""
+    value = read_json(path)
+    made = change(value)
+    path.write_text(json.dumps(made if isinstance(made, list) else value))
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda m: m["domains"]["rows"].update(available_bytes=9), "its content hash"),
+        (lambda m: m["domains"].pop("rows"), "its content hash"),
+        (lambda m: m.update(content_hash="0" * 64), "its content hash"),
+        (lambda m: m.pop("domains"), "domains: Field required"),
+        (lambda m: m["domains"]["rows"].pop("splits"), r"domains.rows.splits: Field required"),
+        (lambda m: m["domains"]["rows"]["splits"].pop("test"), "test: Field required"),
+        (lambda m: m["domains"]["rows"].update(available_bytes=-1), "available_bytes"),
+        (lambda m: m["domains"]["rows"].update(available_bytes="9"), "available_bytes"),
+        (lambda m: m["domains"]["rows"].update(gzip_ratio=float("nan")), "gzip_ratio"),
+        (lambda m: [m], "another structure"),
+    ],
+)
+def test_a_changed_manifest_is_refused(load, change, fault):
+    """A changed size would change the natural mixture, whatever the text."""
+    path = load().folder / "manifest.json"
+    _edit(path, change)
+    with pytest.raises(CorpusError, match=rf"manifest.json is damaged.*{fault}.*--rebuild"):
+        load()
+
+
+def test_a_manifest_without_a_digest_is_read_and_one_with_is_checked(load):
+    corpus = load()
+    path = corpus.folder / "manifest.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"own files"', '"others\' files"', 1))
+    with pytest.raises(CorpusError, match=r"manifest.json is damaged.*digest differs"):
+        load()
+    path.write_text(whole)
+    _edit(path, lambda manifest: None)
+    assert DIGEST not in path.read_text() and load().hash == corpus.hash
+
+
+def test_a_damaged_manifest_of_the_base_of_a_merge_is_named(load, own_folder, tmp_path):
+    path = load().folder / "manifest.json"
+    _edit(path, lambda m: m["domains"]["rows"].update(available_bytes=9))
+    with pytest.raises(CorpusError, match=rf"{path} is damaged.*its content hash"):
+        load_corpus(f"merge:files:{own_folder}?all=rows,stories", cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"splits": {}}', "[" * 5_000])
+def test_a_damaged_entry_of_an_interrupted_build_is_made_again(load, content):
+    from mixgym.corpus.build import finished
+
+    corpus = load()
+    parts = corpus.folder / "parts"
+    parts.mkdir()
+    (parts / "rows.json").write_text(content)
+    assert finished(corpus.folder, "rows") is None
+    (parts / "rows.json").write_text(json.dumps(corpus.manifest["domains"]["rows"]))
+    assert finished(corpus.folder, "rows") == corpus.manifest["domains"]["rows"]
+
+
+def test_files_have_the_mode_that_the_umask_leaves(load):
+    old = os.umask(0o027)
+    try:
+        corpus = load()
+    finally:
+        os.umask(old)
+    for path in (corpus.folder / "manifest.json", _text(corpus, "rows.train.bin")):
+        assert path.stat().st_mode & 0o777 == 0o640
+
+
 def test_rebuild_repairs(load, own_folder, tmp_path):
     from typer.testing import CliRunner
 
-    from mixgym.commands.data import data_app
+    from mixgym.commands.data import data
 
     corpus = load()
     (corpus.folder / "manifest.json").write_text('{"name"')
     _overwrite(_text(corpus, "rows.train.bin"))
     arguments = ["build", f"files:{own_folder}", "--rebuild", "--cache", str(tmp_path / "cache")]
-    result = CliRunner().invoke(data_app, arguments)
+    result = CliRunner().invoke(data, arguments)
     assert result.exit_code == 0, result.output
     again = load()
     again.verify()
@@ -168,6 +246,12 @@ def test_damaged_token_files(load):
         load(tokenizer="bpe-400")
     path.write_bytes(data)
     assert load(tokenizer="bpe-400").hash == corpus.hash
+    for change in (lambda s: s.pop("splits"), lambda s: s["splits"]["test"].update(tokens=-1)):
+        sidecar = (folder / "rows.json").read_bytes()
+        _edit(folder / "rows.json", change)
+        with pytest.raises(CorpusError, match=rf"rows.json {remedy}"):
+            load(tokenizer="bpe-400")
+        (folder / "rows.json").write_bytes(sidecar)
     for name in ("rows.json", "tokenizer.json"):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[:-5])

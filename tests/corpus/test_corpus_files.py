@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from mixgym.corpus import load_corpus
+from mixgym.corpus import formats, load_corpus
 from mixgym.corpus.files import FilesSource
 from mixgym.errors import CorpusError, UnknownNameError
 
@@ -141,6 +141,14 @@ def test_unknown_corpus_and_missing_folder(tmp_path):
             gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:-9],
             "not a whole gzip file",
         ),
+        (
+            "block.jsonl.gz",
+            gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:14] + b"\xff" * 30,
+            "block.jsonl.gz is not a whole gzip file",
+        ),
+        ("deep.jsonl", b'{"text": ' + b"[" * 100_000, "deep.jsonl line 1 is not JSON"),
+        ("digits.jsonl", b'{"text": ' + b"9" * 5_000 + b"}", "digits.jsonl line 1 is not JSON"),
+        ("cut.parquet", b"PAR1" + b"x" * 99 + b"PAR1", "cut.parquet is not a Parquet file"),
         ("tiny.txt", b"Only this one short line of text.", "domain 'tiny' .* is too small"),
         ("fake.parquet", b"this is not one", "not a Parquet file"),
         ("stories.jsonl", b'{"text": "a"}\n', "two domains called 'stories'"),
@@ -149,6 +157,21 @@ def test_unknown_corpus_and_missing_folder(tmp_path):
 def test_bad_files_are_named(load, own_folder, name, content, message):
     (own_folder / name).write_bytes(content)
     with pytest.raises(CorpusError, match=message):
+        load()
+
+
+@pytest.mark.parametrize("line", [b'{"text": "' + b"a" * 99, b'{"text": "a"}\n'])
+def test_a_gzip_bomb_is_not_unpacked_whole(load, own_folder, monkeypatch, line):
+    monkeypatch.setattr(formats, "_ALWAYS_UNPACKED", 100_000)
+    (own_folder / "bomb.jsonl.gz").write_bytes(gzip.compress(line * 200_000))
+    with pytest.raises(CorpusError, match=r"bomb.jsonl.gz unpacks to more than 200 times its size"):
+        load()
+
+
+def test_a_line_too_long_for_memory_is_refused(load, own_folder, monkeypatch):
+    monkeypatch.setattr(formats, "LONGEST_LINE", 1_000)
+    (own_folder / "long.jsonl").write_text(json.dumps({"text": "a" * 2_000}))
+    with pytest.raises(CorpusError, match=r"long.jsonl line 1 is longer than 1,000 bytes"):
         load()
 
 

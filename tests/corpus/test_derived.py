@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mixgym.corpus import Corpus, load_corpus
-from mixgym.corpus.derived import DerivedSource, Documents
+from mixgym.corpus.derived import DerivedSource
+from mixgym.corpus.documents import Documents
 from mixgym.corpus.split import SPLITS
 from mixgym.errors import CorpusError, MissingExtraError, UnknownNameError
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from conftest import Seen
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
 
 from mixgym.corpus import load_corpus
@@ -50,9 +51,13 @@ def run(out: Path, batch: int, resume: bool = False) -> dict[str, Any]:
         use_cpu=True,
         dataloader_pin_memory=False,
     )
+    watched = Seen(controller)
     trainer = Trainer(model, **controller.trainer_arguments(args))
     trainer.train(resume_from_checkpoint=str(out / "trainer/checkpoint-3") if resume else None)
-    seen = controller.journal.to_json()
+    seen: dict[str, Any] = {
+        "actions": [action.tolist() for action in watched.actions],
+        "signals": [signals.to_json() for signals in watched.signals],
+    }
     seen["weights"] = [p.flatten().tolist() for p in model.parameters()]
     seen["tokens"] = {k: a.tokens for k, a in controller.ledger.accounts.items()}
     return seen

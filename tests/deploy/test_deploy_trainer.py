@@ -22,6 +22,7 @@ from mixgym.signals import Signals
 
 Arguments = Callable[..., TrainingArguments]
 Control = Callable[..., MixtureController]
+Watch = Callable[..., Any]
 Train = Callable[..., Trainer]
 
 
@@ -100,28 +101,30 @@ def test_training_is_that_of_a_plain_trainer_on_the_same_windows_bit_for_bit(
 
 
 def test_a_decision_holds_from_its_first_sequence_on(
-    model: Any, arguments: Arguments, control: Control, train: Train
+    model: Any, arguments: Arguments, control: Control, train: Train, watch: Watch
 ) -> None:
     mixer = Alternating()
     controller = control(MixerAgent(mixer), steps=1)
+    seen = watch(controller)
     args = arguments(gradient_accumulation_steps=2, max_steps=5, dataloader_pin_memory=True)
     train(model, args, controller)
-    counts = [signals.counts.tolist() for signals in controller.journal.signals]
+    counts = [signals.counts.tolist() for signals in seen.signals]
     assert counts == [[0.0, 8.0], [8.0, 0.0]] * 2 + [[0.0, 8.0]]
-    assert len(mixer.seen) == 5 and len(controller.journal.actions) == 5
+    assert len(mixer.seen) == 5 and len(seen.actions) == 5
 
 
 def test_a_last_decision_may_be_shorter(
-    model: Any, arguments: Arguments, control: Control, train: Train
+    model: Any, arguments: Arguments, control: Control, train: Train, watch: Watch
 ) -> None:
     controller = control(steps=4)
+    seen = watch(controller)
     train(model, arguments(max_steps=6), controller)
-    first, last = controller.journal.signals
+    first, last = seen.signals
     assert (first.step, last.step) == (4, 6)
     assert (first.counts.sum(), last.counts.sum()) == (16, 8)
-    assert last.remaining == 0.0 and controller.env is not None
+    assert last.remaining == 0.0
     assert controller.ledger.accounts["train"].tokens == 6 * 4 * 15
-    assert controller.env.history.steps == [0, 4, 6]
+    assert controller.history.steps == [0, 4, 6]
 
 
 def test_losses_are_each_sequences_own(
@@ -157,7 +160,7 @@ def test_losses_are_each_sequences_own(
 
 
 def test_observation_is_the_environments(
-    model: Any, arguments: Arguments, train: Train, two_domains: Corpus
+    model: Any, arguments: Arguments, train: Train, watch: Watch, two_domains: Corpus
 ) -> None:
     """The same weights, kept still, under the same actions in both."""
     common: dict[str, Any] = {"observation": "default", "evaluation_windows": 4}
@@ -197,9 +200,10 @@ def test_observation_is_the_environments(
         **common,
     )
     args = arguments(learning_rate=1e-12, max_steps=4, gradient_accumulation_steps=2)
+    seen = watch(controller)
     train(ours, args, controller)
     expected, reward = np.zeros(0), 0.0
-    for action in controller.journal.actions:
+    for action in seen.actions:
         expected, reward, _, _, _ = env.step(action)
     assert controller.env is not None
     observed = controller.env.layout.pack(controller.signals, controller.env.task)
@@ -207,7 +211,7 @@ def test_observation_is_the_environments(
     names = np.array(inner.layout.names)
     still = ~np.char.startswith(names, "update_norm")
     np.testing.assert_allclose(observed[still], expected[still], atol=2e-5)
-    assert controller._info["reward"] == pytest.approx(reward, abs=1e-5)
+    assert controller._info["scalar_reward"] == pytest.approx(reward, abs=1e-5)
     assert controller.ledger.accounts["reward"].tokens == inner.ledger.accounts["reward"].tokens
 
 
@@ -240,31 +244,34 @@ def test_the_trainers_own_evaluation_is_left_alone(
 
 
 def test_training_again_starts_afresh(
-    model: Any, untrained: Any, arguments: Arguments, control: Control
+    model: Any, untrained: Any, arguments: Arguments, control: Control, watch: Watch
 ) -> None:
     controller = control("odm-smoothed")
+    seen = watch(controller)
     trainer = Trainer(model, **controller.trainer_arguments(arguments(max_steps=4)))
     trainer.train()
-    first = [action.tolist() for action in controller.journal.actions]
+    first = [action.tolist() for action in seen.actions]
+    seen.actions.clear()
     model.load_state_dict(untrained.state_dict())
     trainer.optimizer = None
     torch.manual_seed(42)
     trainer.train()
-    assert len(controller.journal.actions) == 2 and controller.run.step == 4
-    assert controller.journal.actions[0].tolist() == first[0]
+    assert len(seen.actions) == 2 and controller.run.step == 4
+    assert seen.actions[0].tolist() == first[0]
 
 
 @pytest.mark.parametrize("max_steps", [8, 7])
 def test_a_diverged_run_keeps_its_mixture(
-    model: Any, arguments: Arguments, control: Control, train: Train, max_steps: int
+    model: Any, arguments: Arguments, control: Control, train: Train, max_steps: int, watch: Watch
 ) -> None:
     controller = control("odm-smoothed")
+    seen = watch(controller)
     with torch.no_grad():
         model.lm_head.weight *= 1e4
     with pytest.warns(UserWarning, match="diverged"):
         train(model, arguments(max_steps=max_steps), controller)
     assert controller.signals.diverged and controller.run.step == max_steps
-    assert len(controller.journal.signals) == len(controller.journal.actions) == 1
+    assert len(seen.signals) == len(seen.actions) == 1
     assert controller.ledger.accounts["train"].tokens == max_steps * 4 * 15
 
 
@@ -347,6 +354,5 @@ def test_what_is_trained_by_is_what_a_random_action_map_then_draws(
     monkeypatch.setattr(TrainerRun, "begin", recorded)
     controller = control(Still(), 2, action_map="dirichlet")
     train(model, arguments(), controller)
-    env: Any = controller.env
-    assert [mixture.tolist() for mixture in env.history.mixtures[1:]] == trained_by
+    assert [mixture.tolist() for mixture in controller.history.mixtures[1:]] == trained_by
     assert len({tuple(mixture) for mixture in trained_by}) == len(trained_by) == 3

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from test_registry import SHORT, actions, make, rollout
+from test_registry import SHORT, actions, assert_equal, make, rollout
 
 from mixgym.errors import CheckpointError, CorpusError, MixgymError, UnknownNameError
 
@@ -21,7 +21,6 @@ NANO = "mixgym/NanoPretrain-v0"
         (np.full(8, np.inf, np.float32), "inf"),
         (np.zeros(7, np.float32), r"\(7,\)"),
         (np.zeros((8, 1), np.float32), r"\(8, 1\)"),
-        (np.full(8, 2.0, np.float32), "2"),
     ],
 )
 def test_bad_actions_are_refused_and_change_nothing(action: Any, message: str) -> None:
@@ -76,6 +75,24 @@ def test_bad_mixtures_are_refused() -> None:
         ({"betas": [0.9, 2]}, "betas"),
         ({"device": "gpu"}, "cuda"),
         ({"warmup_steps": "x"}, "warmup_steps"),
+        ({"groups": 5}, "groups must be a mapping"),
+        ({"groups": {"g": "wiki_en"}}, r"groups\['g'\] must be a list"),
+        ({"groups": {"g": ["wiki_en", "wiki_frr"]}}, r"groups\['g'\].*did you mean 'wiki_fr'"),
+        ({"groups": {"g": ["zzz"]}}, "unknown domain in groups.*'zzz'"),
+        ({"domains": {"python": 1.0, "recipes": 2.0}}, "weights"),
+        ({"domains": "python"}, "domains must be a list"),
+        ({"limit": 5}, "limit must be a mapping"),
+        ({"objective": 5}, "objective must be.*got 5"),
+        ({"reward": None}, "reward must be a name or a mapping, got None"),
+        ({"reward": ["progress"]}, "reward must be a name or a mapping"),
+        ({"observation": 5}, "observation must be a name or a mapping"),
+        ({"action_arguments": 5}, "action_arguments must be a mapping"),
+        ({"gradients": 5}, "gradients must be a mapping"),
+        ({"evaluation_seed": None}, "evaluation_seed must be a whole number.*None"),
+        ({"evaluation_seed": float("nan")}, "evaluation_seed.*nan"),
+        ({"evaluation_seed": object()}, "evaluation_seed.*object"),
+        ({"evaluation_seed": -1}, "evaluation_seed.*-1"),
+        ({"divergence_penalty": "5"}, "divergence_penalty.*'5'"),
     ],
 )
 def test_bad_arguments_name_value_and_remedy(arguments: dict[str, Any], message: str) -> None:
@@ -98,17 +115,17 @@ def test_order_of_calls() -> None:
         env.step(np.zeros(8))
     with pytest.raises(gym.error.ResetNeeded, match="reset"):
         env.report()  # type: ignore[attr-defined]
-    rollout(env, [np.zeros(8, np.float32)] * 3)
+    chosen = [np.zeros(8, np.float32)] * 3
+    played = rollout(env, chosen)
     with pytest.raises(gym.error.ResetNeeded, match="ended"):
         env.step(np.zeros(8))
     env.reset(seed=0)
     env.step(np.zeros(8))
     env.close()
     env.close()
-    with pytest.raises(MixgymError, match="closed"):
+    with pytest.raises(MixgymError, match=r"closed: call reset\(\)"):
         env.step(np.zeros(8))
-    with pytest.raises(MixgymError, match="closed"):
-        env.reset()
+    assert_equal(rollout(env, chosen), played)
 
 
 def test_reset_options(tmp_path: Any) -> None:
@@ -123,8 +140,12 @@ def test_reset_options(tmp_path: Any) -> None:
     rollout(trained, actions(trained))
     end = trained.unwrapped.signals.objective_loss  # type: ignore[attr-defined]
     trained.unwrapped.run.save(tmp_path)  # type: ignore[attr-defined]
-    _, info = env.reset(seed=9, options={"checkpoint": str(tmp_path)})
-    assert info["objective_loss"] == end
+    for path in (tmp_path, str(tmp_path)):
+        _, info = env.reset(seed=9, options={"checkpoint": path})
+        assert info["objective_loss"] == end
+    for option, value in (("checkpoint", 5), ("mixture", 5)):
+        with pytest.raises(ValueError, match=rf"(?s){option}.*got 5"):
+            env.reset(options={option: value})
     assert info["step"] == 0
     norms = env.unwrapped.signals.weight_norms  # type: ignore[attr-defined]
     np.testing.assert_array_equal(norms, trained.unwrapped.signals.weight_norms)  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import warnings
 from dataclasses import asdict
 from typing import Any
@@ -20,6 +21,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from test_registry import IDS, SCALAR, SHORT, actions, assert_equal, make, rollout
 
+from mixgym.errors import MissingExtraError
 from mixgym.rewards.vector import penalty_vector
 
 MO = [env_id for env_id in IDS if env_id not in SCALAR]
@@ -82,12 +84,12 @@ def test_linear_reward_equals_the_scalar_environment(env_id: str) -> None:
     weights = vector.unwrapped.reward_weights
     chosen = actions(vector)
     expected = rollout(scalar, chosen)
-    # The same dynamics, observations and infos; in info["reward"] the very same reward.
+    # The same dynamics, observations and infos; in info["scalar_reward"] the very same reward.
     raw = rollout(vector, chosen)
     assert_equal(raw[0], expected[0])
     for ours, theirs in zip(raw[1:], expected[1:], strict=True):
         assert_equal([ours[0], *ours[2:]], [theirs[0], *theirs[2:]])
-        assert ours[4]["reward"] == theirs[1]
+        assert ours[4]["scalar_reward"] == theirs[1]
     # LinearReward weighs float32 entries: equal but for their rounding, half a unit in 2^-23.
     linear = mo_wrappers().LinearReward(vector, weights)
     for ours, theirs in zip(rollout(linear, chosen)[1:], expected[1:], strict=True):
@@ -118,7 +120,7 @@ def test_terms_and_weights_are_the_argument_reward() -> None:
     assert (space.low.item(), space.high.item()) == (-5.0 / 2, 5.0)
     env.reset(seed=0)
     _, reward, _, _, info = env.step(actions(env)[0])
-    assert info["reward"] == 2.0 * info["reward_terms"]["stability"]
+    assert info["scalar_reward"] == 2.0 * info["reward_terms"]["stability"]
     assert reward.shape == (1,) and reward[0] > 0
 
 
@@ -130,7 +132,7 @@ def test_without_terms_the_vector_is_empty() -> None:
     env.reset(seed=0)
     for action in actions(env):
         _, reward, _, _, info = env.step(action)
-        assert reward in env.unwrapped.reward_space and info["reward"] == 0.0
+        assert reward in env.unwrapped.reward_space and info["scalar_reward"] == 0.0
 
 
 # --- MO-Gymnasium's vector environments and wrappers
@@ -165,6 +167,30 @@ def test_vector_environments_equal_single_ones(kind: str) -> None:
         assert not rewards.any() and not terminated.any() and infos["step"].tolist() == [0, 0]
     finally:
         vector.close()
+
+
+@pytest.mark.parametrize("mode", [None, "vector_entry_point"])
+def test_make_vec_makes_mo_gymnasiums(mode: Any) -> None:
+    mo_wrappers()
+    vector: Any = gym.make_vec(NANO, num_envs=2, vectorization_mode=mode, **SHORT)
+    try:
+        chosen = actions(make(NANO))
+        assert vector.unwrapped.reward_space.shape == (4,)
+        vector.reset(seed=[10, 11])
+        alone = [rollout(make(NANO), chosen, seed=10 + i) for i in range(2)]
+        for t, action in enumerate(chosen):
+            _, rewards, _, _, infos = vector.step(np.stack([action] * 2))
+            for i in range(2):
+                np.testing.assert_array_equal(rewards[i], alone[i][t + 1][1])
+                assert infos["scalar_reward"][i] == alone[i][t + 1][4]["scalar_reward"]
+    finally:
+        vector.close()
+
+
+def test_make_vec_without_mo_gymnasium_names_the_extra(monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "mo_gymnasium.wrappers.vector.wrappers", None)
+    with pytest.raises(MissingExtraError, match=r"mixgym\[mo\]"):
+        gym.make_vec(NANO, num_envs=2, **SHORT)
 
 
 def test_episode_statistics_of_single_and_vector_environments() -> None:
@@ -209,7 +235,7 @@ def test_a_diverged_run_has_the_documented_penalty() -> None:
     terminated, info, reward = False, {}, np.zeros(0)
     while not terminated:
         _, reward, terminated, _, info = env.step(np.zeros(8, np.float32))
-    assert info["diverged"] and info["reward"] == -5.0
+    assert info["diverged"] and info["scalar_reward"] == -5.0
     np.testing.assert_allclose(reward, [-5 / 22] * 4, rtol=1e-6)
     assert reward in env.unwrapped.reward_space
     assert np.dot(reward, env.unwrapped.reward_weights) == pytest.approx(-5.0, rel=1e-6)
@@ -243,4 +269,6 @@ def test_monitor_and_comparison_take_the_weighted_sum() -> None:
     env = Monitor(make(NANO))
     played = rollout(env, actions(env))
     record = env.take()[0]
-    assert record.episode_return == pytest.approx(sum(step[4]["reward"] for step in played[1:]))
+    assert record.episode_return == pytest.approx(
+        sum(step[4]["scalar_reward"] for step in played[1:])
+    )

@@ -164,7 +164,7 @@ def test_rebuilding_and_damage(spec: BaseSpec, tmp_path: Path) -> None:
     (state,) = (made.folder / "checkpoint").glob("state-*.safetensors")
     state.write_bytes(state.read_bytes()[:-1] + b"\xff")
     run = fresh(spec, made)
-    with pytest.raises(CheckpointError, match="restore it from a copy.*SHA-256"):
+    with pytest.raises(CheckpointError, match=r"restore it from a copy.*SHA-256"):
         made.load_into(run)
     (made.folder / "base.json").write_text("{}")
     with pytest.raises(CheckpointError, match="delete that folder, and the base is trained again"):

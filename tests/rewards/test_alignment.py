@@ -195,7 +195,9 @@ def test_gradients_switch_themselves_on_and_info_keeps_its_shape() -> None:
         assert {k: np.shape(v) for k, v in info.items()} == shapes
         assert set(info["reward_vectors"]) == {"alignment", "objective-alignment"}
         terms = info["reward_terms"]
-        assert reward == info["reward"] == terms["alignment"] + 2 * terms["objective-alignment"]
+        assert (
+            reward == info["scalar_reward"] == terms["alignment"] + 2 * terms["objective-alignment"]
+        )
     aligned = np.nansum(env.signals.objective_alignment)
     assert terms["objective-alignment"] == pytest.approx(float(aligned), rel=1e-5)
 

@@ -16,7 +16,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from mixgym.errors import MixgymError
@@ -352,10 +351,8 @@ def test_mixtures_split_by_reward(collected: Path) -> None:
 
 
 def test_the_commands(collected: Path, tmp_path: Path) -> None:
-    from mixgym.commands.collect import register
+    from mixgym.commands.main import app
 
-    app = typer.Typer()
-    register(app)
     runner = CliRunner()
     figure = tmp_path / "split.png"
     result = runner.invoke(app, ["trajectories", "show", str(collected), "--figure", str(figure)])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 import yaml
 from typer.testing import CliRunner
 
@@ -17,9 +17,10 @@ pytest.importorskip("optuna")
 pytest.importorskip("stable_baselines3")
 
 import mixgym.tune.study as study_module
-from mixgym.commands.tune import register
-from mixgym.errors import MissingExtraError, MixgymError, UnknownNameError
+from mixgym.commands.main import app
+from mixgym.errors import DamagedFileError, MissingExtraError, MixgymError, UnknownNameError
 from mixgym.experiment.request import AgentSpec
+from mixgym.files import read_json
 from mixgym.tune import FIRST_SEED, TuningRequest, search_space, tune_agent
 from mixgym.tune.space import split_arguments
 from mixgym.tune.trial import judge, run_trial, spent, trial_folder
@@ -125,7 +126,7 @@ def test_real_trials_are_booked_and_written_as_hyperparameters(tuned):
     tokens = 0
     for folder in folders:
         cost = json.loads((folder / "cost.json").read_text())
-        judged = json.loads((folder / "judged.json").read_text())
+        judged = read_json(folder / "judged.json")
         assert cost["episodes"] == 2 and list(judged) == [str(FIRST_SEED + 1)]
         tokens += cost["tokens"] + judged[str(FIRST_SEED + 1)]["tokens"]
         assert spent(folder) == cost["tokens"] + judged[str(FIRST_SEED + 1)]["tokens"]
@@ -238,7 +239,7 @@ def test_judgement_reads_validation_only(monkeypatch):
 
 def test_online_mode_learns_within_the_judged_runs(tmp_path):
     result = tune_agent(request(episodes=0, seeds=2), tmp_path / "out", 1)
-    judged = json.loads(next((tmp_path / "out").glob("trial-*/judged.json")).read_text())
+    judged = read_json(next((tmp_path / "out").glob("trial-*/judged.json")))
     assert list(judged) == [str(FIRST_SEED + 1), str(FIRST_SEED + 2)]
     objectives = [entry["objective"] for entry in judged.values()]
     assert result.objective == pytest.approx(sum(objectives) / 2)
@@ -272,12 +273,59 @@ def test_bad_requests_are_refused(tuned, tmp_path, monkeypatch):
 
 def test_the_command(tmp_path, monkeypatch):
     pretend(monkeypatch)
-    app = typer.Typer()
-    register(app)
     out = tmp_path / "out"
-    command = ["sac", "--env", "NanoPretrain-v0", "--out", str(out)]
+    command = ["tune", "sac", "--env", "NanoPretrain-v0", "--out", str(out)]
     result = CliRunner().invoke(app, [*command, "--trials", "2"])
     assert result.exit_code == 0, result.output
     result = CliRunner().invoke(app, [*command, "--trials", "3", "--resume"])
     assert result.exit_code == 0, result.output
     assert "best of 3 trials" in result.output and (out / "best.yml").exists()
+
+
+def test_a_torn_last_line_of_the_journal_is_dropped(tmp_path, monkeypatch):
+    """As a killed process or a full disk leaves it; the study goes on to the same end."""
+    pretend(monkeypatch)
+    out = tmp_path / "out"
+    whole = tune_agent(request(), tmp_path / "whole", 6)
+    tune_agent(request(), out, 4)
+    journal = out / "study.log"
+    content = journal.read_bytes()
+    for torn in (b'{"op_code": 5, "trial', b"\x00\x00\x00", b'{"op_code": 5, "trial\n'):
+        journal.write_bytes(content + torn)
+        assert tune_agent(request(), out, 4, resume=True).trials == 4
+        now = journal.read_bytes()
+        assert now.startswith(content) and torn not in now and now.endswith(b"\n")
+    assert tune_agent(request(), out, 6, resume=True).parameters == whole.parameters
+
+
+def test_a_damaged_line_of_the_journal_is_named(tmp_path, monkeypatch):
+    pretend(monkeypatch)
+    tune_agent(request(), tmp_path / "out", 2)
+    journal = tmp_path / "out" / "study.log"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([lines[0], b"{" + lines[1], *lines[2:]]))
+    with pytest.raises(
+        DamagedFileError, match=r"study\.log, line 2 is not valid JSON.*another --out"
+    ):
+        tune_agent(request(), tmp_path / "out", 2, resume=True)
+
+
+def test_changed_costs_and_judgements_are_errors(tuned, tmp_path):
+    folder = shutil.copytree(next(tuned.glob("trial-*")), tmp_path / "trial")
+    for name, edit in (
+        ("judged.json", lambda x: x[str(FIRST_SEED + 1)].update(objective=0.1)),
+        ("cost.json", lambda x: x.update(tokens=1)),
+    ):
+        path = folder / name
+        value = json.loads(path.read_text())
+        edit(value)
+        path.write_text(json.dumps(value))
+        with pytest.raises(DamagedFileError, match=rf"{name} was changed"):
+            spent(folder)
+        path.unlink()
+    assert spent(folder) == 0
+
+
+def test_a_study_takes_a_path_as_text(tmp_path, monkeypatch):
+    pretend(monkeypatch)
+    assert tune_agent(request(), str(tmp_path / "out"), 1).best == tmp_path / "out" / "best.yml"

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from mixgym.envs.task import MixtureSpec
 from mixgym_agents.acodm.released import Released
-from mixgym_agents.learning.hyperparameters import NetworkConfig, Ranges
-from mixgym_agents.mixers.static import checked_spec
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    **NetworkConfig.CHOICES,
-    "actor": ("softmax", "dirichlet"),
-    "critic": ("joint", "factored"),
-    "anchor": ("prior", "current"),
-    "normalise": ("running", "none"),
-    "exploration": ("logits", "dirichlet", "none"),
-}
-
-# name -> least, most, whole number
-_RANGES: dict[str, tuple[float, float, bool]] = {
-    **NetworkConfig.RANGES,
-    "output_gain": (0, 100, False),
-    "logit_bound": (0, 100, False),
-    "gamma": (0, 1, False),
-    "tau": (0, 1, False),
-    "actor_learning_rate": (0, 1, False),
-    "critic_learning_rate": (0, 1, False),
-    "weight_decay": (0, 10, False),
-    "updates_per_decision": (0, 100_000, True),
-    "batch_size": (1, 1_000_000, True),
-    "buffer_size": (1, 100_000_000, True),
-    "warmup_share": (0, 1, False),
-    "warmup_noise": (0, 1, False),
-    "noise": (0, 100, False),
-    "noise_decay": (0, 1, False),
-    "concentration": (1e-3, 1e9, False),
-    "entropy": (0, 1e6, False),
-    "floor": (0, 1, False),
-}
+from mixgym_agents.checks import checked_spec
+from mixgym_agents.learning.hyperparameters import (
+    Count,
+    Depth,
+    NetworkConfig,
+    Range,
+    Share,
+    Width,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,37 +65,35 @@ class Config(NetworkConfig):
         released: deviations of the released code, see `Released`.
     """
 
-    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = _CHOICES
-    RANGES: ClassVar[Ranges] = _RANGES
     FILE: ClassVar[str | None] = "acodm.yml"
 
-    width: int = 128
-    depth: int = 5
+    width: Width = 128
+    depth: Depth = 5
     actor: Literal["softmax", "dirichlet"] = "softmax"
     critic: Literal["joint", "factored"] = "joint"
     prior: MixtureSpec = "uniform"
     anchor: Literal["prior", "current"] = "prior"
-    output_gain: float = 1.0
-    logit_bound: float = 0.0
+    output_gain: Annotated[float, Range(0, 100)] = 1.0
+    logit_bound: Annotated[float, Range(0, 100)] = 0.0
     pool_layers: bool = False
     normalise: Literal["running", "none"] = "running"
-    gamma: float = 0.95
-    tau: float = 0.001
-    actor_learning_rate: float = 1e-4
-    critic_learning_rate: float = 1e-4
-    weight_decay: float = 0.1
-    updates_per_decision: int = 1
-    batch_size: int = 256
-    buffer_size: int = 10_000
+    gamma: Share = 0.95
+    tau: Share = 0.001
+    actor_learning_rate: Share = 1e-4
+    critic_learning_rate: Share = 1e-4
+    weight_decay: Annotated[float, Range(0, 10)] = 0.1
+    updates_per_decision: Annotated[int, Range(0, 100_000)] = 1
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 256
+    buffer_size: Count = 10_000
     standardise_rewards: bool = False
-    warmup_share: float = 0.02
-    warmup_noise: float = 0.02
+    warmup_share: Share = 0.02
+    warmup_noise: Share = 0.02
     exploration: Literal["logits", "dirichlet", "none"] = "logits"
-    noise: float = 0.1
-    noise_decay: float = 1.0
-    concentration: float = 100.0
-    entropy: float = 0.0
-    floor: float = 0.0
+    noise: Annotated[float, Range(0, 100)] = 0.1
+    noise_decay: Share = 1.0
+    concentration: Annotated[float, Range(1e-3, 1e9)] = 100.0
+    entropy: Annotated[float, Range(0, 1e6)] = 0.0
+    floor: Share = 0.0
     released: Released = field(default_factory=Released)
 
     def __post_init__(self) -> None:

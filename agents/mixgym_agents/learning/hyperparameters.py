@@ -6,43 +6,64 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
-from typing import Any, ClassVar, Literal, Self
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Self,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import yaml
 
 from mixgym.errors import MixgymError, unknown_name
 
-#: name -> least, most, whole number
-Ranges = Mapping[str, tuple[float, float, bool]]
+
+class Range(NamedTuple):
+    """Least and most of a number, a whole one in a field of type `int`."""
+
+    low: float
+    high: float
+
+
+Share = Annotated[float, Range(0, 1)]
+Count = Annotated[int, Range(1, 100_000_000)]
+Width = Annotated[int, Range(1, 65536)]
+Depth = Annotated[int, Range(1, 64)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
     """Base of an agent's hyperparameters: a frozen dataclass whose fields are checked.
 
-    Subclasses give `CHOICES` (field -> the values it may have) and `RANGES`, those of their bases
-    included. Entries for fields that a subclass has not are ignored.
+    A `Literal`'s words, an `Annotated` tuple of words and an `Annotated` `Range` are what a field
+    may have.
 
     Raises:
         UnknownNameError: a value that is none of the choices.
         ValueError: a number out of its range.
     """
 
-    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    RANGES: ClassVar[Ranges] = {}
     FILE: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            name, value = item.name, getattr(self, item.name)
-            if name in self.CHOICES and value not in self.CHOICES[name]:
-                raise unknown_name(name, value, self.CHOICES[name])
-            if name in self.RANGES:
-                low, high, whole = self.RANGES[name]
-                number = isinstance(value, int if whole else int | float)
+        hints = get_type_hints(type(self), include_extras=True)
+        for name in (item.name for item in fields(self)):
+            value, parts = getattr(self, name), get_args(hints[name])
+            if get_origin(hints[name]) is Literal:
+                parts = (str, parts)
+            if len(parts) == 2 and isinstance(parts[1], Range):
+                kind, (low, high) = parts
+                number = isinstance(value, int if kind is int else int | float)
                 if isinstance(value, bool) or not number or not low <= value <= high:
-                    kind = "a whole number" if whole else "a number"
-                    raise ValueError(f"{name}={value!r} must be {kind} in [{low}, {high}]")
+                    what = "a whole number" if kind is int else "a number"
+                    raise ValueError(f"{name}={value!r} must be {what} in [{low}, {high}]")
+            elif len(parts) == 2 and isinstance(parts[1], tuple) and value not in parts[1]:
+                raise unknown_name(name, value, parts[1])
 
     def updated(self, arguments: Mapping[str, Any]) -> Self:
         """Return a copy with some fields replaced (`UnknownNameError` for an unknown one)."""
@@ -75,23 +96,12 @@ class NetworkConfig(Hyperparameters):
         ValueError: a `width` that the `heads` do not divide.
     """
 
-    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "network": ("mlp", "tokens"),
-        "interaction": ("attention", "deepsets"),
-    }
-    RANGES: ClassVar[Ranges] = {
-        "width": (1, 65536, True),
-        "depth": (1, 64, True),
-        "blocks": (0, 64, True),
-        "heads": (1, 256, True),
-    }
-
     network: Literal["mlp", "tokens"] = "mlp"
-    width: int = 64
-    depth: int = 2
-    blocks: int = 1
+    width: Width = 64
+    depth: Depth = 2
+    blocks: Annotated[int, Range(0, 64)] = 1
     interaction: Literal["attention", "deepsets"] = "attention"
-    heads: int = 4
+    heads: Annotated[int, Range(1, 256)] = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()

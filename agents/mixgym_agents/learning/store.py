@@ -139,7 +139,8 @@ def read_policy(
         record = read_json(folder / RECORD, PolicyRecord, remedy=_REMEDY)
         if record["format"] != FORMAT:
             raise CheckpointError(
-                f"{folder / RECORD} has format {record['format']!r}, this version reads {FORMAT}"
+                f"{folder / RECORD} has format {record['format']!r}, this version reads {FORMAT}: "
+                "use the mixgym that wrote it, or restore it"
             )
         if record["agent"] != agent:
             own = record["agent"]
@@ -188,6 +189,8 @@ def damage_named(saved: SavedPolicy) -> Iterator[None]:
     """Name the folder of a policy whose content turns out to be damaged in the block."""
     try:
         yield
+    except CheckpointError as error:
+        raise CheckpointError(f"the policy in {saved.folder}: {error}") from error
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
         raise CheckpointError(
             f"the policy in {saved.folder} is damaged ({error!r}): {_REMEDY}"

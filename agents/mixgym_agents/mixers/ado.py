@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +11,8 @@ from mixgym.envs.task import MixingTask, MixtureSpec
 from mixgym.mixer import Mixer, as_agent
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
+from mixgym_agents.checks import checked_spec, positive, share, whole
 from mixgym_agents.mixers.ado_law import fit
-from mixgym_agents.mixers.exponentiated import positive
-from mixgym_agents.mixers.static import checked_spec
 
 _MEMORY = 0.9  # of the counts' moving average
 _INERTIA = 0.9  # share of the running mean in the mixture played
@@ -51,6 +49,7 @@ class Ado(Mixer):
     """
 
     name = "ado"
+    STATE = ("average", "history", "played", "sequences", "losses", "laws")
 
     prior: MixtureSpec = "natural"
     least: float = 1e-2
@@ -62,16 +61,13 @@ class Ado(Mixer):
     def __post_init__(self) -> None:
         self.prior = checked_spec(self.prior)
         for name, smallest in (("warmup", 1), ("ignore", 0), ("refit", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name}={value!r} must be a whole number >= {smallest}")
+            whole(name, getattr(self, name), smallest)
         if self.warmup - self.ignore < 3:
             raise ValueError(
                 f"warmup={self.warmup} leaves fewer than the 3 observations a fit needs after "
                 f"ignore={self.ignore}: raise warmup"
             )
-        if not 0 <= self.least < 1:
-            raise ValueError(f"least={self.least!r} must be a number in [0, 1)")
+        share("least", self.least)
         positive("loss_scale", self.loss_scale)
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
@@ -130,24 +126,6 @@ class Ado(Mixer):
             return self.average.copy()
         rho = np.maximum(rho / total, self.least)
         return rho / rho.sum()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "average": self.average.tolist(),
-            "history": self.history.tolist(),
-            "played": self.played.tolist(),
-            "sequences": list(self.sequences),
-            "losses": [list(row) for row in self.losses],
-            "laws": None if self.laws is None else self.laws.tolist(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.average = np.array(state["average"], dtype=np.float64)
-        self.history = np.array(state["history"], dtype=np.float64)
-        self.played = np.array(state["played"], dtype=np.float64)
-        self.sequences = [float(n) for n in state["sequences"]]
-        self.losses = [[float(x) for x in row] for row in state["losses"]]
-        self.laws = None if state["laws"] is None else np.array(state["laws"], dtype=np.float64)
 
 
 agent = as_agent(Ado)

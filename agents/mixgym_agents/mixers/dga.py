@@ -13,7 +13,8 @@ from mixgym.envs.task import MixingTask
 from mixgym.mixer import as_agent
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.exponentiated import ExponentiatedMixer, measured, positive
+from mixgym_agents.checks import positive, share
+from mixgym_agents.mixers.exponentiated import ExponentiatedMixer, measured
 
 _TINY = 1e-12
 
@@ -40,6 +41,7 @@ class Dga(ExponentiatedMixer):
     """
 
     name = "dga"
+    STATE = (*ExponentiatedMixer.STATE, "played")
 
     eta: float = 1.0
     normalise: Literal["cosine", "none"] = "cosine"
@@ -50,8 +52,7 @@ class Dga(ExponentiatedMixer):
         positive("eta", self.eta)
         if self.normalise not in ("cosine", "none"):
             raise ValueError(f"normalise={self.normalise!r} must be 'cosine' or 'none'")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema={self.ema!r} must be a number in [0, 1)")
+        share("ema", self.ema)
 
     @property
     def gradients(self) -> Mapping[str, Any]:
@@ -75,13 +76,6 @@ class Dga(ExponentiatedMixer):
             return self.eta * products
         norms = signals.gradient_norms.astype(np.float64) * signals.objective_gradient_norm
         return self.eta * products / np.maximum(norms, _TINY)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "played": self.played.tolist()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.played = np.array(state["played"], dtype=np.float64)
 
 
 agent = as_agent(Dga)

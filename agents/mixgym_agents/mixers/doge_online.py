@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mixgym.mixer import as_agent
 from mixgym.signals import Signals
-from mixgym_agents.mixers.exponentiated import ExponentiatedMixer, measured, positive
+from mixgym_agents.checks import positive
+from mixgym_agents.mixers.exponentiated import ExponentiatedMixer, measured
 
 _TINY = 1e-6
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from mixgym.errors import MixgymError
 from mixgym.mixer import Mixer
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.static import checked_spec
+from mixgym_agents.checks import checked_spec, share, whole
 
 # Far beyond any useful step; keeps exp finite when a run diverges.
 _MAX_SCORE = 50.0
@@ -34,16 +33,16 @@ class ExponentiatedMixer(Mixer):
         every: gradients are measured at every n-th optimiser step; a decision needs at least one.
     """
 
+    STATE = ("weights", "latest")
+
     initial: MixtureSpec = "natural"
     smoothing: float = 1e-3
     every: int = 1
 
     def __post_init__(self) -> None:
         self.initial = checked_spec(self.initial)
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing={self.smoothing!r} must be a number in [0, 1)")
-        if not isinstance(self.every, int) or self.every < 1:
-            raise ValueError(f"every={self.every!r} must be a positive whole number")
+        share("smoothing", self.smoothing)
+        whole("every", self.every)
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         self.weights = task.mixture(self.initial)
@@ -67,13 +66,6 @@ class ExponentiatedMixer(Mixer):
     def scores(self, signals: Signals) -> NDArray[np.float64]:
         """Return the (K,) scores of the decision that ended, NaN where not measured."""
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"weights": self.weights.tolist(), "latest": self.latest.tolist()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.weights = np.array(state["weights"], dtype=np.float64)
-        self.latest = np.array(state["latest"], dtype=np.float64)
-
 
 def exponentiated(weights: Mixture, scores: NDArray[np.float64]) -> Mixture:
     """Return w_i exp(score_i) over its sum."""
@@ -89,9 +81,3 @@ def measured(values: NDArray[Any], field: str, mixer: str, kind: str) -> NDArray
             f"make it with gradients={{'kinds': ['{kind}']}}"
         )
     return values.astype(np.float64)
-
-
-def positive(name: str, value: float) -> None:
-    """Raise `ValueError` unless an argument is a positive finite number."""
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name}={value!r} must be a positive finite number")

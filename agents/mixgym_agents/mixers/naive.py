@@ -9,7 +9,7 @@ import numpy as np
 from mixgym.envs.task import MixingTask, MixtureSpec
 from mixgym.mixer import FixedMixer, as_agent
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.static import checked_spec
+from mixgym_agents.checks import checked_spec
 
 _TARGET = "target"
 

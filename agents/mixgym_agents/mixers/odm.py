@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from mixgym.envs.task import MixingTask, MixtureSpec
 from mixgym.mixer import Mixer
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.static import checked_spec
+from mixgym_agents.checks import checked_spec, positive
 
 # Far above any loss a run survives; keeps exp(loss) finite when one diverges.
 _MAX_LOSS = 50.0
@@ -51,6 +51,8 @@ class OnlineDataMixing(Mixer):
             nats a byte; the number of bytes a token (about 4) makes them alike.
     """
 
+    STATE = ("updates", "epsilon", "estimates", "weights")
+
     initial: MixtureSpec = "natural"
     clock: Literal["decisions", "steps"] = "steps"
     loss_scale: float = 1.0
@@ -59,8 +61,7 @@ class OnlineDataMixing(Mixer):
         self.initial = checked_spec(self.initial)
         if self.clock not in ("decisions", "steps"):
             raise ValueError(f"clock={self.clock!r} must be 'decisions' or 'steps'")
-        if not 0 < self.loss_scale < math.inf:
-            raise ValueError(f"loss_scale={self.loss_scale!r} must be a positive finite number")
+        positive("loss_scale", self.loss_scale)
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         self.updates = 0
@@ -93,17 +94,3 @@ class OnlineDataMixing(Mixer):
     @abstractmethod
     def preference(self, previous_epsilon: float) -> Mixture:
         """Return the (K,) mixture that the estimates call for, before exploration."""
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "updates": self.updates,
-            "epsilon": self.epsilon,
-            "estimates": self.estimates.tolist(),
-            "weights": self.weights.tolist(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.updates = int(state["updates"])
-        self.epsilon = float(state["epsilon"])
-        self.estimates = np.array(state["estimates"], dtype=np.float64)
-        self.weights = np.array(state["weights"], dtype=np.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from mixgym.mixer import as_agent
 from mixgym.simplex import Mixture, softmax
+from mixgym_agents.checks import positive
 from mixgym_agents.mixers.odm import OnlineDataMixing
 
 
@@ -41,8 +41,7 @@ class OdmExp3(OnlineDataMixing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.reward_scale < math.inf:
-            raise ValueError(f"reward_scale={self.reward_scale!r} must be a positive finite number")
+        positive("reward_scale", self.reward_scale)
 
     def credit(
         self,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mixgym.mixer import as_agent
 from mixgym.simplex import Mixture
+from mixgym_agents.checks import share
 from mixgym_agents.mixers.odm import OnlineDataMixing
 
 
@@ -37,8 +38,7 @@ class OdmSmoothed(OnlineDataMixing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing={self.smoothing!r} must be a number in [0, 1)")
+        share("smoothing", self.smoothing)
 
     def credit(
         self,

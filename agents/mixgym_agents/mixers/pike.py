@@ -13,7 +13,8 @@ from mixgym.envs.task import MixingTask
 from mixgym.mixer import as_agent
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.exponentiated import ExponentiatedMixer, measured, positive
+from mixgym_agents.checks import positive
+from mixgym_agents.mixers.exponentiated import ExponentiatedMixer, measured
 
 
 @dataclass(kw_only=True)
@@ -37,6 +38,7 @@ class Pike(ExponentiatedMixer):
     """
 
     name = "pike"
+    STATE = (*ExponentiatedMixer.STATE, "step")
 
     zeta1: float = 1.0
     zeta2: float = 1.0
@@ -65,13 +67,6 @@ class Pike(ExponentiatedMixer):
         variance = measured(signals.gradient_variance, "gradient_variance", self.name, "variance")
         batch = float(signals.counts.sum()) / max(signals.step - self.step, 1)
         return self.zeta1 * norms**2 - self.zeta2 / (2 * batch) * variance
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "step": self.step}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.step = int(state["step"])
 
 
 agent = as_agent(Pike)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from mixgym.envs.task import MixingTask
 from mixgym.mixer import Mixer, as_agent
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture, validate_mixture
+from mixgym_agents.checks import positive
 
 
 @dataclass(kw_only=True)
@@ -23,14 +23,12 @@ class Random(Mixer):
     """
 
     name = "random"
+    STATE = ("rng",)
 
     concentration: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.concentration < np.inf:
-            raise ValueError(
-                f"concentration={self.concentration!r} must be a positive finite number"
-            )
+        positive("concentration", self.concentration)
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         self.K = task.K
@@ -39,12 +37,6 @@ class Random(Mixer):
     def update(self, signals: Signals) -> Mixture:
         draw = self.rng.dirichlet(np.full(self.K, self.concentration))
         return validate_mixture(draw, self.K, normalise=True)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"rng": self.rng.bit_generator.state}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rng.bit_generator.state = state["rng"]
 
 
 agent = as_agent(Random)

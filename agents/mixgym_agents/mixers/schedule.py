@@ -12,7 +12,7 @@ from mixgym.envs.task import MixingTask, MixtureSpec
 from mixgym.mixer import Mixer, as_agent
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.static import checked_spec
+from mixgym_agents.checks import checked_spec
 
 
 class Schedule(Mixer):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mixgym.envs.task import MixingTask, MixtureSpec
 from mixgym.mixer import FixedMixer, as_agent
-from mixgym.simplex import Mixture, validate_mixture
+from mixgym.simplex import Mixture
+from mixgym_agents.checks import checked_spec
 
 
 @dataclass(kw_only=True)
@@ -29,20 +29,6 @@ class Static(FixedMixer):
 
     def choose(self, task: MixingTask) -> Mixture:
         return task.mixture(self.mixture)
-
-
-def checked_spec(mixture: MixtureSpec) -> MixtureSpec:
-    """Return a mixture's specification as plain str, dict or list.
-
-    Weights that can never be a mixture raise `ValueError` here, before there is a task.
-    """
-    if isinstance(mixture, str):
-        return mixture
-    if isinstance(mixture, Mapping):
-        validate_mixture(list(mixture.values()), len(mixture), list(mixture), normalise=True)
-        return {str(name): float(weight) for name, weight in mixture.items()}
-    validate_mixture(mixture, len(mixture), normalise=True)
-    return [float(weight) for weight in mixture]
 
 
 agent = as_agent(Static)

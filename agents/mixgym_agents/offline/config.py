@@ -2,46 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 from mixgym.trajectories.transitions import REWARD_SCALINGS
-from mixgym_agents.learning.hyperparameters import NetworkConfig, Ranges
+from mixgym_agents.learning.hyperparameters import NetworkConfig, Range, Share
 
 ALGORITHMS: tuple[str, ...] = ("cql", "bc", "iql", "td3-bc")
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    **NetworkConfig.CHOICES,
-    "reward_scaling": REWARD_SCALINGS,
-}
-
-# name -> least, most, whole number
-_RANGES: dict[str, tuple[float, float, bool]] = {
-    **NetworkConfig.RANGES,
-    "window": (1, 1000, True),
-    "share": (1e-6, 1, False),
-    "warm_start": (0, 100_000_000, True),
-    "warm_start_learning_rate": (0, 1, False),
-    "held_out": (0, 0.9, False),
-    "gamma": (0, 1, False),
-    "batch_size": (1, 1_000_000, True),
-    "tau": (0, 1, False),
-    "critics": (1, 100, True),
-    "actor_learning_rate": (0, 1, False),
-    "critic_learning_rate": (0, 1, False),
-    "conservative_weight": (0, 1e6, False),
-    "alpha_threshold": (-1e6, 1e6, False),
-    "alpha_learning_rate": (0, 1, False),
-    "initial_alpha": (1e-9, 1e6, False),
-    "action_samples": (1, 10_000, True),
-    "initial_temperature": (1e-9, 1e6, False),
-    "temperature_learning_rate": (0, 1, False),
-    "expectile": (0, 1, False),
-    "advantage_temperature": (0, 1e6, False),
-    "bc_alpha": (0, 1e6, False),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,29 +44,26 @@ class OfflineConfig(NetworkConfig):
         bc_alpha: TD3+BC: weight of the value against cloning.
     """
 
-    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = _CHOICES
-    RANGES: ClassVar[Ranges] = _RANGES
-
     network: Literal["mlp", "tokens"] = "tokens"
-    window: int = 4
-    share: float = 0.2
-    warm_start: int = 500
-    warm_start_learning_rate: float = 1e-3
-    held_out: float = 0.1
-    reward_scaling: str = "decision"
-    gamma: float = 0.99
-    batch_size: int = 128
-    tau: float = 0.005
-    critics: int = 2
-    actor_learning_rate: float = 3e-4
-    critic_learning_rate: float = 1e-3
-    conservative_weight: float = 0.5
-    alpha_threshold: float = 0.0
-    alpha_learning_rate: float = 0.0
-    initial_alpha: float = 1.0
-    action_samples: int = 10
-    initial_temperature: float = 0.1
-    temperature_learning_rate: float = 1e-4
-    expectile: float = 0.7
-    advantage_temperature: float = 3.0
-    bc_alpha: float = 2.5
+    window: Annotated[int, Range(1, 1000)] = 4
+    share: Annotated[float, Range(1e-6, 1)] = 0.2
+    warm_start: Annotated[int, Range(0, 100_000_000)] = 500
+    warm_start_learning_rate: Share = 1e-3
+    held_out: Annotated[float, Range(0, 0.9)] = 0.1
+    reward_scaling: Annotated[str, REWARD_SCALINGS] = "decision"
+    gamma: Share = 0.99
+    batch_size: Annotated[int, Range(1, 1_000_000)] = 128
+    tau: Share = 0.005
+    critics: Annotated[int, Range(1, 100)] = 2
+    actor_learning_rate: Share = 3e-4
+    critic_learning_rate: Share = 1e-3
+    conservative_weight: Annotated[float, Range(0, 1e6)] = 0.5
+    alpha_threshold: Annotated[float, Range(-1e6, 1e6)] = 0.0
+    alpha_learning_rate: Share = 0.0
+    initial_alpha: Annotated[float, Range(1e-9, 1e6)] = 1.0
+    action_samples: Annotated[int, Range(1, 10_000)] = 10
+    initial_temperature: Annotated[float, Range(1e-9, 1e6)] = 0.1
+    temperature_learning_rate: Share = 1e-4
+    expectile: Share = 0.7
+    advantage_temperature: Annotated[float, Range(0, 1e6)] = 3.0
+    bc_alpha: Annotated[float, Range(0, 1e6)] = 2.5

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.exponentiated import exponentiated, positive
-from mixgym_agents.proxies.proxy import ProxyAgent, branch, charged, optional_array, train
+from mixgym_agents.checks import positive, whole
+from mixgym_agents.mixers.exponentiated import exponentiated
+from mixgym_agents.proxies.proxy import ProxyAgent, branch, charged, train
 
 _EQUAL = 1e-9  # shares this close to 1/K cannot tell the domains apart
 
@@ -72,6 +73,7 @@ class Aioli(ProxyAgent):
     """
 
     name = "aioli"
+    STATE = ("played", "matrix")
 
     interval: int = 5
     rounds: int = 2
@@ -84,9 +86,7 @@ class Aioli(ProxyAgent):
     def __post_init__(self) -> None:
         positive("eta", self.eta)
         for name in ("interval", "rounds", "probe_steps"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r} must be a positive whole number")
+            whole(name, getattr(self, name))
         if not 0 < self.share <= 1:
             raise ValueError(f"share={self.share!r} must be a number in (0, 1]")
         if self.ema is not None and not 0 <= self.ema < 1:
@@ -142,14 +142,6 @@ class Aioli(ProxyAgent):
         if not np.isfinite(decreases).all():
             raise MixgymError("a probe of agent 'aioli' diverged: lower the learning_rate")
         return interaction_matrix(decreases, probes)
-
-    def state_dict(self) -> dict[str, Any]:
-        matrix = None if self.matrix is None else self.matrix.tolist()
-        return {"played": self.played.tolist(), "matrix": matrix}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.played = np.array(state["played"], dtype=np.float64)
-        self.matrix = optional_array(state["matrix"])
 
 
 agent = Aioli

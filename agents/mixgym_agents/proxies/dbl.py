@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mixgym.envs.task import MixingTask, MixtureSpec
 from mixgym.errors import MixgymError, unknown_name
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.exponentiated import exponentiated, positive
-from mixgym_agents.mixers.static import checked_spec
-from mixgym_agents.proxies.proxy import ProxyAgent, charge, check_proxy, optional_array
+from mixgym_agents.checks import checked_spec, positive, share
+from mixgym_agents.mixers.exponentiated import exponentiated
+from mixgym_agents.proxies.proxy import ProxyAgent, charge, check_proxy
 from mixgym_agents.proxies.store import ProxyStore
 
 _LARGEST = 50.0  # keeps exp finite
@@ -54,6 +54,7 @@ class DynamicBatchLoading(ProxyAgent):
     """
 
     name = "dbl"
+    STATE = ("expected", "weights", "excess")
     env_arguments = MappingProxyType({"validation": "all"})
 
     losses: ReferenceLosses | None = None
@@ -69,8 +70,7 @@ class DynamicBatchLoading(ProxyAgent):
     def __post_init__(self) -> None:
         check_proxy(self.model, self.steps)
         positive("eta", self.eta)
-        if not 0 <= self.smoothing < 1:
-            raise ValueError(f"smoothing={self.smoothing!r} must be a number in [0, 1)")
+        share("smoothing", self.smoothing)
         self.reference = checked_spec(self.reference)
         self.initial = checked_spec(self.initial)
         if isinstance(self.losses, Mapping):
@@ -152,18 +152,6 @@ class DynamicBatchLoading(ProxyAgent):
         self.excess[known] = np.clip(excess[known], 0.0 if self.clip else -_LARGEST, _LARGEST)
         raised = exponentiated(weights, self.eta * self.excess)
         return (1 - self.smoothing) * raised + self.smoothing / len(raised)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "expected": None if self.expected is None else self.expected.tolist(),
-            "weights": self.weights.tolist(),
-            "excess": self.excess.tolist(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.expected = optional_array(state["expected"])
-        self.weights = np.array(state["weights"], dtype=np.float64)
-        self.excess = np.array(state["excess"], dtype=np.float64)
 
 
 agent = DynamicBatchLoading

@@ -9,6 +9,7 @@ import numpy as np
 
 from mixgym.envs.task import MixingTask
 from mixgym.simplex import Mixture
+from mixgym_agents.checks import whole
 from mixgym_agents.mixers.doge_online import DogeOnline
 from mixgym_agents.proxies.proxy import ProxySearch, charged, check_proxy, train
 
@@ -53,8 +54,7 @@ class Doge(ProxySearch):
 
     def __post_init__(self) -> None:
         check_proxy(self.model, self.steps)
-        if not isinstance(self.interval, int) or self.interval < 1:
-            raise ValueError(f"interval={self.interval!r} must be a positive whole number")
+        whole("interval", self.interval)
         self.rule()
 
     def rule(self) -> DogeOnline:
@@ -66,9 +66,6 @@ class Doge(ProxySearch):
             target=self.target,
             smoothing=self.smoothing,
         )
-
-    def check(self, task: MixingTask) -> None:
-        pass
 
     def search(self, inner: Any, seed: int) -> Mixture:
         from mixgym.lm.settings import GradientSettings

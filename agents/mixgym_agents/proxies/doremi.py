@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixgym.envs.task import MixingTask, MixtureSpec
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.static import checked_spec
+from mixgym_agents.checks import checked_spec, positive
 from mixgym_agents.proxies.proxy import ProxySearch, charged, check_proxy, train
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ class DoReMi(ProxySearch):
         self.reference = checked_spec(self.reference)
         self.sampling = checked_spec(self.sampling)
         check_proxy(self.model, self.steps)
-        if not 0 < self.eta < float("inf"):
-            raise ValueError(f"eta={self.eta!r} must be a positive finite number")
+        positive("eta", self.eta)
         if not 0 < self.smoothing < 1:
             raise ValueError(f"smoothing={self.smoothing!r} must be a number in (0, 1)")
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixgym.simplex import Mixture
+from mixgym_agents.checks import positive
 from mixgym_agents.proxies.simplex_solver import minimise
 from mixgym_agents.proxies.swarm import Swarm, SwarmSearch, checked_runs
 
@@ -136,8 +137,7 @@ class MixingLawAgent(SwarmSearch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.delta < np.inf:
-            raise ValueError(f"delta={self.delta!r} must be a positive finite number")
+        positive("delta", self.delta)
 
     def propose(self, inner: Any, swarm: Swarm, rng: np.random.Generator) -> Mixture:
         law = fit_mixing_law(swarm.mixtures, swarm.losses, delta=self.delta)

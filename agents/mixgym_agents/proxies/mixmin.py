@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mixgym.envs.task import MixingTask
 from mixgym.simplex import TINY, Mixture
-from mixgym_agents.mixers.exponentiated import exponentiated, positive
+from mixgym_agents.checks import positive, share
+from mixgym_agents.mixers.exponentiated import exponentiated
 from mixgym_agents.proxies.proxy import ProxySearch, charged, check_proxy, train
 
 if TYPE_CHECKING:
@@ -99,11 +100,7 @@ class MixMin(ProxySearch):
         positive("rate", self.rate)
         if self.updates is not None and (not isinstance(self.updates, int) or self.updates < 1):
             raise ValueError(f"updates={self.updates!r} must be a positive whole number or None")
-        if not 0 <= self.tolerance < 1:
-            raise ValueError(f"tolerance={self.tolerance!r} must be a number in [0, 1)")
-
-    def check(self, task: MixingTask) -> None:
-        pass
+        share("tolerance", self.tolerance)
 
     def search(self, inner: Any, seed: int) -> Mixture:
         task: MixingTask = inner.task

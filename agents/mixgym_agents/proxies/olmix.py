@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixgym.simplex import Mixture
+from mixgym_agents.checks import positive
 from mixgym_agents.proxies.mixing_law import MixingLaw, fit_mixing_law
 from mixgym_agents.proxies.simplex_solver import kl_divergence, minimise
 from mixgym_agents.proxies.swarm import Swarm, SwarmSearch, check_repetitions, repetition_caps
@@ -70,8 +71,7 @@ class Olmix(SwarmSearch):
         super().__post_init__()
         if not 0 <= self.kl < np.inf:
             raise ValueError(f"kl={self.kl!r} must be finite and not negative")
-        if not 0 < self.delta < np.inf:
-            raise ValueError(f"delta={self.delta!r} must be a positive finite number")
+        positive("delta", self.delta)
         check_repetitions("cap", self.cap)
 
     def search(self, inner: Any, seed: int) -> Mixture:

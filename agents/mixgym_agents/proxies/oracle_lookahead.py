@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mixgym.envs.task import MixingTask, MixtureSpec
 from mixgym.errors import MixgymError
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.static import checked_spec
+from mixgym_agents.checks import checked_spec, whole
 from mixgym_agents.proxies.proxy import ProxyAgent, branch, charged, train
 
 
@@ -39,6 +39,7 @@ class OracleLookahead(ProxyAgent):
     """
 
     name = "oracle-lookahead"
+    STATE = ("played",)
 
     candidates: Sequence[MixtureSpec] = ("natural", "uniform", "objective")
     move: float = 0.25
@@ -55,9 +56,7 @@ class OracleLookahead(ProxyAgent):
         if not 0 <= self.move <= 1:
             raise ValueError(f"move={self.move!r} must be a number in [0, 1]")
         for name, least in (("draws", 0), ("horizon", 1), ("interval", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}={value!r} must be a whole number >= {least}")
+            whole(name, getattr(self, name), least)
 
     def check(self, task: MixingTask) -> None:
         for spec in (*self.candidates, self.initial):
@@ -111,12 +110,6 @@ class OracleLookahead(ProxyAgent):
             losses = run.evaluate("validation", domains=objective, windows=windows)
         loss = float(task.objective[objective] @ losses[objective])
         return loss if np.isfinite(loss) else float("inf")
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"played": self.played.tolist()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.played = np.array(state["played"], dtype=np.float64)
 
 
 agent = OracleLookahead

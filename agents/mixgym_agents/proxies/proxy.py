@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium import Env
 from numpy.typing import NDArray
 
-from mixgym.agents import Agent
 from mixgym.envs.task import MixingTask
-from mixgym.errors import CheckpointError, MixgymError
-from mixgym.files import read_json, write_json
+from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture, Simplex, validate_mixture
+from mixgym.stateful import Stateful, StatefulAgent
 
 if TYPE_CHECKING:
     from mixgym.lm.settings import GradientSettings
@@ -31,7 +28,7 @@ _PROXY_STREAM = int.from_bytes(b"prox")
 _CHUNK = 100  # steps: how late a divergence may be noticed
 
 
-class ProxyAgent(Agent):
+class ProxyAgent(Stateful, StatefulAgent):
     """An agent that trains proxies or forks of the run.
 
     Subclasses are dataclasses whose fields are their arguments. The tokens, FLOPs and seconds of
@@ -71,53 +68,26 @@ class ProxyAgent(Agent):
         self._base_paid = False
         self.forget(task)
 
-    @abstractmethod
     def check(self, task: MixingTask) -> None:
         """Raise `ValueError` if the arguments do not fit the task."""
+        return None
 
     @abstractmethod
     def forget(self, task: MixingTask) -> None:
         """Begin an episode of `task` with nothing found."""
 
-    @abstractmethod
-    def state_dict(self) -> dict[str, Any]:
-        """Return what was found and everything else `act` depends on, JSON-plain."""
-
-    @abstractmethod
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore `state_dict`'s value after `start`."""
-
     def arguments(self) -> dict[str, Any]:
         """Return the arguments the agent was built with."""
         return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
 
-    def save(self, path: str | Path) -> None:
-        write_json(path, {**self._identity(), **self.state_dict()})
-
-    def load(self, path: str | Path) -> None:
-        try:
-            saved = dict(read_json(path))
-        except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"{path} is not a saved agent ({error}): start the run again without it"
-            ) from error
-        for key, ours in self._identity().items():
-            if saved.get(key) != ours:
-                raise CheckpointError(
-                    f"{path} was saved with {key} {saved.get(key)!r}, this agent has {ours!r}: "
-                    "build the agent and the environment as they were when it was saved"
-                )
-        try:
-            self.load_state_dict(saved)
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(
-                f"the state in {path} is damaged ({error!r}): start the run again without it"
-            ) from error
-
-    def _identity(self) -> dict[str, Any]:
-        arguments = json.loads(json.dumps(self.arguments()))
+    def identity(self) -> dict[str, Any]:
         domains = list(self._inner().task.names)
-        return {"agent": self.name, "arguments": arguments, "domains": domains, "seed": self._seed}
+        return {
+            "agent": self.name,
+            "arguments": self.arguments(),
+            "domains": domains,
+            "seed": self._seed,
+        }
 
     def _inner(self) -> Any:
         if self._env is None:
@@ -137,7 +107,7 @@ class ProxyAgent(Agent):
         `steps` is given; the other settings are that model's preset's, under the training
         arguments that the environment was made with.
         """
-        from mixgym.lm.training import TrainingRun
+        from mixgym.lm.maker import RunMaker
 
         arguments = inner.arguments
         settings = inner.settings
@@ -147,15 +117,8 @@ class ProxyAgent(Agent):
             preset = arguments.updated({"model": model}).training_settings()
             settings = replace(preset, context=settings.context, batch_size=settings.batch_size)
         steps = inner.task.decisions * inner.task.steps_per_decision
-        run = TrainingRun(
-            inner.corpus,
-            model,
-            total_steps=steps if self.steps is None else self.steps,
-            seed=seed,
-            settings=settings,
-            evaluation_seed=arguments.evaluation_seed,
-            gradients=gradients,
-        )
+        maker = RunMaker(inner.corpus, model, settings, arguments.evaluation_seed, gradients)
+        run = maker.make(seed, steps if self.steps is None else self.steps)
         base = inner.base_of(model, settings) if other else None
         if base is not None:
             base.load_into(run)
@@ -169,6 +132,8 @@ class ProxyAgent(Agent):
 
 class ProxySearch(ProxyAgent):
     """An agent whose mixture comes out of proxy runs, made when its first action is asked for."""
+
+    STATE = ("mixture",)
 
     mixture: Mixture | None = None
 
@@ -190,17 +155,6 @@ class ProxySearch(ProxyAgent):
             inner: the unwrapped environment, whose ledger pays.
             seed: of the proxies.
         """
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"mixture": None if self.mixture is None else self.mixture.tolist()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.mixture = optional_array(state["mixture"])
-
-
-def optional_array(values: Any) -> NDArray[np.float64] | None:
-    """Return what a saved state holds as float64, None for what had not been found."""
-    return None if values is None else np.array(values, dtype=np.float64)
 
 
 def branch(run: TrainingRun, steps: int) -> TrainingRun:

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError, missing_extra
 from mixgym.simplex import Mixture
+from mixgym_agents.checks import whole
 from mixgym_agents.proxies.swarm import Swarm, SwarmSearch, checked_runs
 
 if TYPE_CHECKING:
@@ -117,9 +118,7 @@ class RegMix(SwarmSearch):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("draws", "top", "trees"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}={value!r} must be a positive whole number")
+            whole(name, getattr(self, name))
         if self.top > self.draws:
             raise ValueError(f"top={self.top} must not be more than draws={self.draws}")
         if not 0 < self.learning_rate <= 1:

@@ -12,8 +12,8 @@ from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.simplex import Mixture, softmax
-from mixgym_agents.mixers.exponentiated import positive
-from mixgym_agents.proxies.proxy import ProxyAgent, charge, charged, check_proxy, optional_array
+from mixgym_agents.checks import positive, whole
+from mixgym_agents.proxies.proxy import ProxyAgent, charge, charged, check_proxy
 from mixgym_agents.proxies.store import ProxyStore
 
 
@@ -52,6 +52,7 @@ class SkillIt(ProxyAgent):
     """
 
     name = "skill-it"
+    STATE = ("graph", "history")
 
     model: Any = None
     steps: int | None = None
@@ -62,11 +63,7 @@ class SkillIt(ProxyAgent):
     def __post_init__(self) -> None:
         check_proxy(self.model, self.steps)
         positive("eta", self.eta)
-        if not isinstance(self.window, int) or self.window < 1:
-            raise ValueError(f"window={self.window!r} must be a positive whole number")
-
-    def check(self, task: MixingTask) -> None:
-        pass
+        whole("window", self.window)
 
     def forget(self, task: MixingTask) -> None:
         self.graph: NDArray[np.float64] | None = None
@@ -108,14 +105,6 @@ class SkillIt(ProxyAgent):
         with charged(inner, run):
             before = run.evaluate("validation", domains=objective, windows=windows)[objective]
         return np.nan_to_num(skill_graph(before, after[:, objective]), nan=0.0)
-
-    def state_dict(self) -> dict[str, Any]:
-        graph = None if self.graph is None else self.graph.tolist()
-        return {"graph": graph, "history": self.history}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.graph = optional_array(state["graph"])
-        self.history = [[float(x) for x in losses] for losses in state["history"]]
 
 
 agent = SkillIt

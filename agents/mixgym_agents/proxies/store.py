@@ -144,7 +144,7 @@ class ProxyStore:
     def _write(self, path: Path, mixture: Mixture, outcome: Outcome) -> None:
         losses = [None if np.isnan(x) else float(x) for x in outcome.losses]
         record = {"run": self._described(mixture), "losses": losses}
-        write_json(path, {**record, "cost": outcome.cost.to_json()})
+        write_json(path, {**record, "cost": outcome.cost.to_json()}, digest=True)
 
     def _read(self, path: Path, mixture: Mixture) -> Outcome | None:
         try:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixgym.envs.task import MixingTask, MixtureSpec
 from mixgym.errors import MixgymError
 from mixgym.simplex import Mixture
-from mixgym_agents.mixers.static import checked_spec
+from mixgym_agents.checks import checked_spec, share
 from mixgym_agents.proxies.proxy import ProxySearch, charge, check_proxy
 from mixgym_agents.proxies.store import ProxyStore
 
@@ -91,8 +91,7 @@ class SwarmSearch(ProxySearch):
         if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] < np.inf:
             raise ValueError(f"strengths={self.strengths!r} must be two positive rising numbers")
         self.strengths = low_high
-        if not 0 <= self.minimum < 1:
-            raise ValueError(f"minimum={self.minimum!r} must be a number in [0, 1)")
+        share("minimum", self.minimum)
         check_repetitions("repetitions", self.repetitions)
 
     def check(self, task: MixingTask) -> None:

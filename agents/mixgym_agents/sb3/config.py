@@ -2,42 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from mixgym_agents.learning.hyperparameters import NetworkConfig, Ranges
-
-# name -> least, most, whole number
-_RANGES: dict[str, tuple[float, float, bool]] = {
-    **NetworkConfig.RANGES,
-    "output_gain": (0, 100, False),
-    "log_std_init": (-20, 2, False),
-    "gamma": (0, 1, False),
-    "learning_rate": (0, 1, False),
-    "batch_size": (2, 1_000_000, True),
-    "tau": (0, 1, False),
-    "gradient_steps": (0, 100_000, True),
-    "buffer_size": (1, 100_000_000, True),
-    "warmup": (0, 1_000_000_000, True),
-    "warmup_noise": (0, 100, False),
-    "n_critics": (1, 100, True),
-    "n_quantiles": (1, 1000, True),
-    "top_quantiles_to_drop_per_net": (0, 999, True),
-    "n_steps": (2, 100_000_000, True),
-    "n_epochs": (1, 10_000, True),
-    "gae_lambda": (0, 1, False),
-    "clip_range": (0, 100, False),
-    "entropy": (0, 1e6, False),
-    "vf_coef": (0, 1e6, False),
-    "max_grad_norm": (0, 1e6, False),
-}
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    **NetworkConfig.CHOICES,
-    "normalise": ("running", "none"),
-    "normalise_rewards": ("rewards", "returns", "none"),
-}
+from mixgym_agents.learning.hyperparameters import Count, NetworkConfig, Range, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +26,12 @@ class Config(NetworkConfig):
         batch_size: transitions a gradient step.
     """
 
-    CHOICES: ClassVar[Mapping[str, tuple[str, ...]]] = _CHOICES
-    RANGES: ClassVar[Ranges] = _RANGES
-
-    log_std_init: float = -2.0
+    log_std_init: Annotated[float, Range(-20, 2)] = -2.0
     normalise: Literal["running", "none"] = "running"
     normalise_rewards: Literal["rewards", "returns", "none"] = "rewards"
-    gamma: float = 1.0
-    learning_rate: float = 1e-3
-    batch_size: int = 64
+    gamma: Share = 1.0
+    learning_rate: Share = 1e-3
+    batch_size: Annotated[int, Range(2, 1_000_000)] = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +55,14 @@ class SacConfig(Config):
 
     FILE: ClassVar[str | None] = "sac.yml"
 
-    output_gain: float = 0.1
-    tau: float = 0.02
-    gradient_steps: int = 16
-    buffer_size: int = 10_000
+    output_gain: Annotated[float, Range(0, 100)] = 0.1
+    tau: Share = 0.02
+    gradient_steps: Annotated[int, Range(0, 100_000)] = 16
+    buffer_size: Count = 10_000
     ent_coef: str | float = "auto_0.1"
     target_entropy: str | float = "auto"
-    warmup: int = 5
-    warmup_noise: float = 0.5
+    warmup: Annotated[int, Range(0, 1_000_000_000)] = 5
+    warmup_noise: Annotated[float, Range(0, 100)] = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -117,9 +82,9 @@ class TqcConfig(SacConfig):
 
     FILE: ClassVar[str | None] = "tqc.yml"
 
-    n_critics: int = 2
-    n_quantiles: int = 25
-    top_quantiles_to_drop_per_net: int = 2
+    n_critics: Annotated[int, Range(1, 100)] = 2
+    n_quantiles: Annotated[int, Range(1, 1000)] = 25
+    top_quantiles_to_drop_per_net: Annotated[int, Range(0, 999)] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -147,14 +112,14 @@ class PpoConfig(Config):
 
     FILE: ClassVar[str | None] = "ppo.yml"
 
-    batch_size: int = 10
-    n_steps: int = 10
-    n_epochs: int = 10
-    gae_lambda: float = 0.95
-    clip_range: float = 0.2
-    entropy: float = 0.0
-    vf_coef: float = 0.5
-    max_grad_norm: float = 0.5
+    batch_size: Annotated[int, Range(2, 1_000_000)] = 10
+    n_steps: Annotated[int, Range(2, 100_000_000)] = 10
+    n_epochs: Annotated[int, Range(1, 10_000)] = 10
+    gae_lambda: Share = 0.95
+    clip_range: Annotated[float, Range(0, 100)] = 0.2
+    entropy: Annotated[float, Range(0, 1e6)] = 0.0
+    vf_coef: Annotated[float, Range(0, 1e6)] = 0.5
+    max_grad_norm: Annotated[float, Range(0, 1e6)] = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,7 +7,6 @@ what comes after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any, Protocol, cast
 
@@ -21,9 +20,6 @@ from stable_baselines3.common.vec_env import VecEnv
 from mixgym.errors import missing_extra
 from mixgym_agents.sb3.config import Config, PpoConfig, SacConfig, TqcConfig
 from mixgym_agents.sb3.networks import TokenPpoPolicy, TokenSacPolicy, TokenShape
-
-#: (decisions) -> (decisions, actions) of the warm-up.
-WarmUp = Callable[[int], NDArray[np.float32]]
 
 
 class Driver(Protocol):
@@ -62,12 +58,10 @@ def steered(base: type[Any]) -> type[Any]:
 
     Attributes:
         pending: the next (actions, scaled actions) where they have been chosen already.
-        warm_up: plays until `learning_starts`, instead of uniform draws from the box.
     """
 
     class Steered(base):
         pending: tuple[NDArray[Any], NDArray[Any]] | None = None
-        warm_up: WarmUp | None = None
 
         def _sample_action(
             self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
@@ -75,13 +69,10 @@ def steered(base: type[Any]) -> type[Any]:
             if self.pending is not None:
                 chosen, self.pending = self.pending, None
                 return chosen
-            if self.warm_up is not None and self.num_timesteps < learning_starts:
-                actions = self.warm_up(n_envs)
-                return actions, self.policy.scale_action(actions)
             return super()._sample_action(0, action_noise, n_envs)
 
         def _excluded_save_params(self) -> list[str]:
-            return [*super()._excluded_save_params(), "pending", "warm_up"]
+            return [*super()._excluded_save_params(), "pending"]
 
     Steered.__name__ = Steered.__qualname__ = base.__name__
     return Steered

@@ -1,4 +1,4 @@
-"""Checks of an installation: what is there, what is missing, and whether a tiny run works."""
+"""`mixgym doctor`: what is there, what is missing, and whether a tiny run works."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from mixgym.commands.base import stdout
+from mixgym.errors import MixgymError
 
 #: Optional libraries by the extra that installs them.
 EXTRAS = {
@@ -39,6 +46,26 @@ class Check:
     state: str
     detail: str
     remedy: str = ""
+
+
+def doctor(
+    smoke: Annotated[
+        bool, typer.Option("--smoke/--no-smoke", help="Train two real steps at the end.")
+    ] = True,
+) -> None:
+    """Check this installation; exit code 1 if something is wrong, with what to do about it."""
+    console = stdout()
+    colours = {"ok": "green", "note": "yellow", "problem": "red"}
+    problems = 0
+    for check in examine(smoke):
+        problems += check.state == "problem"
+        state = f"[{colours[check.state]}]{check.state:<7}[/]"
+        console.print(f"{state} {escape(f'{check.name}: {check.detail}')}", highlight=False)
+        if check.remedy:
+            console.print(f"        {escape(check.remedy)}", style="dim", highlight=False)
+    if problems:
+        raise MixgymError(f"{problems} problem{'s' if problems > 1 else ''} found, see above")
+    console.print("everything works", style="green")
 
 
 def examine(smoke: bool = True) -> Iterator[Check]:
@@ -107,7 +134,6 @@ def _cache() -> Check:
 def _corpora() -> Iterator[Check]:
     from mixgym.corpus import CORPORA, load_corpus
     from mixgym.corpus.cache import cache_root
-    from mixgym.errors import MixgymError
 
     for name in CORPORA:
         if not list((cache_root() / "corpora").glob(f"{name}-*/manifest.json")):
@@ -126,7 +152,6 @@ def _corpora() -> Iterator[Check]:
 def _smoke() -> Check:
     from mixgym.compare.plan import Comparison, Study
     from mixgym.compare.validate import prepare
-    from mixgym.errors import MixgymError
     from mixgym.experiment.request import AgentSpec
     from mixgym.experiment.run import execute_run
 

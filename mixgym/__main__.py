@@ -1,0 +1,5 @@
+"""`python -m mixgym`: the `mixgym` command."""
+
+from mixgym.commands.main import main
+
+main()

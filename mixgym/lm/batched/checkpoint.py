@@ -1,0 +1,158 @@
+"""Checkpoints of batched runs: safetensors and JSON, whole or not at all, never pickled."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from typing_extensions import TypedDict
+
+from mixgym.errors import CheckpointError
+from mixgym.files import read_json
+from mixgym.lm.checkpoint import plain
+from mixgym.lm.checkpoint import save as write
+from mixgym.tensors import read_tensors
+
+if TYPE_CHECKING:
+    from mixgym.corpus import Corpus
+    from mixgym.lm.batched.run import BatchedRun
+
+#: `run.json` says it beside its own version, so that the two kinds are not taken for one another.
+FORMAT = "batched-1"
+_REMEDY = "restore it from a copy"
+
+
+class _Tensors(TypedDict):
+    file: str
+    sha256: str
+
+
+class _Streams(TypedDict):
+    seeds: list[int]
+    corpus_hash: str
+    drawn: list[list[int]]
+    credit: list[list[float]]
+
+
+class _Recorder(TypedDict):
+    learning_rates: list[float]
+    step: list[int]
+    decision: list[int]
+    diverged: list[bool]
+    train_loss: list[list[float | None]]
+    last_seen: list[list[int]]
+    mixture: list[list[float]]
+    norms: list[list[float | None]]
+
+
+class _Ledger(TypedDict):
+    tokens: list[list[int]]
+    flops: list[list[float]]
+    seconds: list[list[float]]
+
+
+class _Scalars(TypedDict):
+    seeds: list[int]
+    recorder: _Recorder
+    stream: _Streams
+    ledger: _Ledger
+
+
+class _Record(TypedDict):
+    format: str
+    corpus_hash: str
+    corpus_spec: dict[str, Any]
+    model_spec: str | dict[str, Any]
+    model_config: dict[str, Any]
+    settings: dict[str, Any]
+    total_steps: int
+    evaluation_seed: int
+    gradients: dict[str, Any] | None
+    precision: str
+    tensors: _Tensors
+    scalars: _Scalars
+
+
+def save(run: BatchedRun, path: str | Path) -> None:
+    """Write `run` into the directory `path`, as `lm.checkpoint.save` does a single one."""
+    identity = {
+        "format": FORMAT,
+        "corpus_hash": run.corpus.hash,
+        "model_spec": run.model_spec,
+        "model_config": run.config.to_dict(),
+        "settings": asdict(run.settings),
+        "total_steps": run.total_steps,
+        "evaluation_seed": run.evaluation_seed,
+        "gradients": asdict(run.gradients) if run.gradients else None,
+        "precision": run.precision,
+    }
+    write(path, plain(identity), run.corpus.spec, run.state_dict())
+
+
+def load(
+    path: str | Path, corpus: Corpus, *, chunk: int | None = None, compiled: str = "auto"
+) -> BatchedRun:
+    """Restore the runs saved at `path`; they continue bit for bit.
+
+    Args:
+        path: the directory.
+        corpus: what the runs were trained on (compared by content hash).
+        chunk, compiled: as for `BatchedRun`.
+
+    Raises:
+        CheckpointError: nothing there, of another kind, or of another corpus.
+        DamagedFileError: a file is not what was written.
+    """
+    from mixgym.lm.batched.run import BatchedRun
+    from mixgym.lm.settings import GradientSettings, Settings
+
+    folder = Path(path)
+    try:
+        found = read_json(folder / "run.json", remedy=_REMEDY)
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at {folder}: it holds no run.json") from None
+    kind = found.get("format") if isinstance(found, dict) else None
+    if kind != FORMAT:
+        raise CheckpointError(
+            f"{folder} has checkpoint format {kind!r}, batched runs have {FORMAT!r}: load single "
+            "runs with TrainingRun.load"
+        )
+    record: _Record = read_json(folder / "run.json", _Record, remedy=_REMEDY)
+    if record["corpus_hash"] != corpus.hash:
+        raise CheckpointError(
+            f"the checkpoint {folder} was trained on corpus {record['corpus_hash'][:12]} "
+            f"({record['corpus_spec']}), the corpus given is {corpus.hash[:12]} ({corpus.spec}): "
+            "load the corpus it was made with"
+        )
+    scalars, gradients = record["scalars"], record["gradients"]
+    run = object.__new__(BatchedRun)
+    run.prepare(
+        {
+            "corpus": corpus,
+            "model_spec": record["model_spec"],
+            "seeds": scalars["seeds"],
+            "total_steps": record["total_steps"],
+            "settings": Settings(**record["settings"]),
+            "learning_rates": np.array(scalars["recorder"]["learning_rates"]),
+            "evaluation_seed": record["evaluation_seed"],
+            "gradients": GradientSettings(**gradients) if gradients else None,
+            "precision": record["precision"],
+            "chunk": chunk,
+            "compiled": compiled,
+        },
+        record["model_config"],
+    )
+    file = folder / record["tensors"]["file"]
+    try:
+        tensors = read_tensors(
+            file,
+            run.state_dict()["tensors"],
+            sha256=record["tensors"]["sha256"],
+            remedy=_REMEDY,
+        )
+    except FileNotFoundError:
+        raise CheckpointError(f"{file} is missing: {_REMEDY}") from None
+    run.load_state_dict({"tensors": tensors, "scalars": scalars})
+    return run
