@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md as a module that only its name makes known to other processes."""
+"""The examples of docs/extending.md, in processes that know only the name of their module."""
 
 from __future__ import annotations
 

@@ -42,7 +42,9 @@ def test_rewards_are_those_of_gymnasium() -> None:
     plain = gym.make(ID, decisions=2)
     plain.reset(seed=env._env.unwrapped.run_seed)
     rewards = [float(plain.step(action)[1]) for action in rollout["action"].numpy()]
-    np.testing.assert_array_equal(np.float32(rewards), rollout["next", "reward"].flatten())
+    np.testing.assert_array_equal(
+        np.array(rewards, dtype=np.float32), rollout["next", "reward"].flatten()
+    )
 
 
 def test_two_processes() -> None:
