@@ -116,7 +116,7 @@ class Settings:
             )
         if self.precision not in ("fp32", "bf16", "auto"):
             raise unknown_name("precision", self.precision, ["fp32", "bf16", "auto"])
-        if not isinstance(self.device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+        if not isinstance(self.device, str) or not re.fullmatch(r"(cpu|cuda)(:\d+)?", self.device):
             raise unknown_name("device", self.device, ["cpu", "cuda", "cuda:0"])
         _check_pattern("layers", self.layers)
         object.__setattr__(self, "betas", tuple(self.betas))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from conftest import Seen
+from deploy_watch import Seen
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
 
 from mixgym.corpus import load_corpus
