@@ -25,6 +25,7 @@ from mixgym.deploy.requirements import (
     check_gradients,
     check_installed,
     check_model,
+    check_processes,
 )
 from mixgym.deploy.run import TrainerRun
 from mixgym.deploy.settings import environment_arguments, identity, trainer_settings
@@ -252,6 +253,7 @@ class MixtureController:
             CheckpointError: the checkpoint is of another controller.
         """
         check_model(model, self.corpus, self.context)
+        check_processes(args)
         ranks = Ranks(args.process_index, args.world_size, args.device)
         accumulation = args.gradient_accumulation_steps
         env = TrainerEnv(

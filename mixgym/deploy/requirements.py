@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mixgym.errors import MixgymError, missing_extra
@@ -44,6 +47,32 @@ def check_arguments(args: TrainingArguments) -> None:
     for problem, present in problems.items():
         if present:
             raise MixgymError(f"MixtureCallback cannot run with {problem}")
+
+
+def check_processes(args: TrainingArguments, environment: Mapping[str, str] = os.environ) -> None:
+    """Check that there are as many processes as whoever launched this one asked for.
+
+    Args:
+        args: the Trainer's.
+        environment: this process's environment variables.
+
+    Raises:
+        MixgymError: every process would train a run of its own.
+    """
+    asked = environment.get("WORLD_SIZE", "1")
+    if asked.isdecimal() and int(asked) > 1 and args.world_size == 1:
+        raise MixgymError(
+            f"WORLD_SIZE={asked} processes were asked for, and the Trainer knows of one: start "
+            "them with torchrun --nproc-per-node, or unset WORLD_SIZE"
+        )
+    # `accelerate launch --cpu --num_processes N` starts one process, with a master to talk to.
+    launched = "ACCELERATE_USE_CPU" in environment and "MASTER_ADDR" in environment
+    if launched and args.world_size == 1:
+        warnings.warn(
+            "accelerate launch seems to have been asked for several processes and has started one: "
+            "use torchrun --nproc-per-node N instead",
+            stacklevel=2,
+        )
 
 
 def check_gradients(

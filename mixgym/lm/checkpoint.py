@@ -182,7 +182,7 @@ def load_weights(run: ModelRun, path: str | Path, corpus: Corpus | None = None) 
             " differ): give the environment the model it was made with"
         )
     tensors = _tensors(Path(path), record)
-    with naming(path):
+    with naming(path, record["tensors"]["file"]):
         copy_weights(dict(run.model.named_parameters()), tensors)
     run.refresh_norms()
 
@@ -232,8 +232,8 @@ def _tensors(folder: Path, record: RunRecord) -> dict[str, torch.Tensor]:
 
 
 @contextmanager
-def naming(path: str | Path) -> Iterator[None]:
-    """Let an error in what is read from the checkpoint at `path` say so."""
+def naming(path: str | Path, files: str = "run.json") -> Iterator[None]:
+    """Let an error in what is read from `files` of the checkpoint at `path` say so."""
     try:
         yield
     except DamagedFileError as error:
@@ -242,7 +242,7 @@ def naming(path: str | Path) -> Iterator[None]:
         if str(path) in str(error):
             raise
         raise CheckpointError(
-            f"the checkpoint {Path(path) / 'run.json'} is damaged ({error}): {_REMEDY}"
+            f"the checkpoint {path} is damaged in {files} ({error}): {_REMEDY}"
         ) from error
 
 

@@ -13,6 +13,7 @@ clipping (which comes later) and by the optimiser. It costs one more product a s
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -165,16 +166,17 @@ class DomainGradients:
         delta = outputs.reshape(number, -1, outputs.shape[-1])
         # The layer itself computed with inputs of this type; products are summed in float32.
         x = inputs.reshape(number, -1, inputs.shape[-1]).to(delta.dtype)
-        delta = torch.mul(
-            delta, _inverse(batch.shares, delta), out=self._scratch("delta", delta.shape, delta)
-        )
+        single = "variance" in self.settings.kinds
+        scale = None if single else _exact_inverse(batch.shares)
+        if scale is None:
+            scale, scratch = 1.0, self._scratch("delta", delta.shape, delta)
+            delta = torch.mul(delta, _inverse(batch.shares, delta), out=scratch)
         transposed = not isinstance(self.modules[index][1], torch.nn.Linear)
         left, right = (x, delta) if transposed else (delta, x)
-        single = "variance" in self.settings.kinds
         if single or number * self._sums[index][0].numel() <= _CHUNK:
-            self._add_sequences(index, batch.domains, left, right, single)
+            self._add_sequences(index, batch.domains, left, right, single, scale)
         else:
-            self._add_domains(index, batch.domains, left, right)
+            self._add_domains(index, batch.domains, left, right, scale)
 
     def _add_sequences(
         self,
@@ -183,12 +185,13 @@ class DomainGradients:
         left: torch.Tensor,
         right: torch.Tensor,
         single: bool,
+        scale: float,
     ) -> None:
         """Batched products, one a sequence: fastest for small matrices, and gives variances."""
         total = self._sums[index].flatten(1)
-        # (K, B), one where a sequence belongs to a domain; unlike an indexed addition, a product
-        # sums in one order on every device.
-        members = np.equal(np.arange(self.K)[:, None], domains).astype(np.float32)
+        # (K, B), not zero where a sequence belongs to a domain; unlike an indexed addition, a
+        # product sums in one order on every device.
+        members = np.equal(np.arange(self.K)[:, None], domains) * np.float32(scale)
         members = torch.from_numpy(members).to(total)
         number = max(1, _CHUNK // total.shape[1])
         for first in range(0, len(domains), number):
@@ -202,7 +205,12 @@ class DomainGradients:
                 self._square_sums += (members[:, rows] @ squares).double().cpu()
 
     def _add_domains(
-        self, index: int, domains: NDArray[np.int64], left: torch.Tensor, right: torch.Tensor
+        self,
+        index: int,
+        domains: NDArray[np.int64],
+        left: torch.Tensor,
+        right: torch.Tensor,
+        scale: float,
     ) -> None:
         """One product a domain, straight into its sum: for matrices too large to hold B times."""
         order = torch.from_numpy(np.argsort(domains, kind="stable")).to(left.device)
@@ -211,7 +219,10 @@ class DomainGradients:
         for total, a, b in zip(self._sums[index], lefts, rights, strict=True):
             if len(a):
                 a, b = a.flatten(0, 1).T, b.flatten(0, 1)
-                total.addmm_(a, b) if a.dtype == total.dtype else total.add_(a @ b)
+                if a.dtype == total.dtype:
+                    total.addmm_(a, b, alpha=scale)
+                else:
+                    total.add_(a @ b, alpha=scale)
 
     def _scratch(self, use: str, shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
         """Return memory that is the same at every step: fresh pages cost more than the products."""
@@ -339,6 +350,17 @@ def gradient_signals(
             name: value if isinstance(value, float) else value.astype(np.float32)
             for name, value in values.items()
         }
+
+
+def _exact_inverse(shares: NDArray[np.float64]) -> float | None:
+    """Return 1 / shares if it is one power of two, which may be multiplied by at any point.
+
+    It commutes with rounding, so that a pass over the layer's outputs is saved, bit for bit.
+    """
+    inverse = float(1.0 / shares[0])
+    if math.frexp(inverse)[0] != 0.5 or (shares != shares[0]).any():
+        return None
+    return inverse
 
 
 def _inverse(shares: NDArray[np.float64], like: torch.Tensor) -> torch.Tensor | float:

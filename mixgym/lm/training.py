@@ -379,7 +379,7 @@ class TrainingRun:
         """
         saved = checkpoint.load(path, corpus, expected)
         snapshot = Snapshot(saved.record["model_config"], saved.state)
-        with checkpoint.naming(path):
+        with checkpoint.naming(path, f"run.json or {saved.record['tensors']['file']}"):
             return cls(corpus, **saved.arguments, snapshot=snapshot)
 
     def identity(self) -> dict[str, Any]:

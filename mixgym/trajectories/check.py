@@ -106,10 +106,10 @@ def _wrong_terms(episode: Trajectory) -> str | None:
     for name, values in episode.infos.items():
         if name.startswith("reward_terms/") and not np.isfinite(values).all():
             return f"{name} is not finite"
-    for name in ("scalar_reward", "reward"):  # the latter in older datasets
-        rewards = episode.infos.get(name)
-        if rewards is not None and not np.array_equal(rewards[1:], episode.rewards):
-            return "the rewards in its infos are not the rewards it was given"
+    # Older versions called it by the other name.
+    rewards = episode.infos.get("scalar_reward", episode.infos.get("reward"))
+    if rewards is not None and not np.array_equal(rewards[1:], episode.rewards):
+        return "the rewards in its infos are not the rewards it was given"
     return None
 
 

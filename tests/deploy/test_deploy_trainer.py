@@ -14,6 +14,7 @@ import mixgym  # noqa: F401
 from mixgym.agents import Agent
 from mixgym.corpus import Corpus
 from mixgym.deploy import MixtureCallback, MixtureController
+from mixgym.deploy.requirements import check_processes
 from mixgym.deploy.run import TrainerRun
 from mixgym.errors import MixgymError, UnknownNameError
 from mixgym.lm.stream import MixtureStream
@@ -289,6 +290,15 @@ def test_settings_that_would_spoil_a_decision_are_refused(
 ) -> None:
     with pytest.raises(MixgymError, match=message):
         control().trainer_arguments(arguments(**given))
+
+
+def test_fewer_processes_than_were_asked_for_are_noticed(arguments: Arguments) -> None:
+    args = arguments()
+    check_processes(args, {"WORLD_SIZE": "1", "MASTER_ADDR": "here"})
+    with pytest.raises(MixgymError, match=r"WORLD_SIZE=2 processes.*torchrun"):
+        check_processes(args, {"WORLD_SIZE": "2"})
+    with pytest.warns(UserWarning, match="torchrun --nproc-per-node"):
+        check_processes(args, {"ACCELERATE_USE_CPU": "True", "MASTER_ADDR": "127.0.0.1"})
 
 
 def test_a_trainer_put_together_by_hand_is_checked(

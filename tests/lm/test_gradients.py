@@ -155,6 +155,29 @@ def test_large_matrices_are_done_in_parts(
             )
 
 
+@pytest.mark.parametrize("model", [NEOX, GPT2], ids=["gpt_neox", "gpt2"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("chunk", [1, 2**22])
+def test_a_power_of_two_may_be_multiplied_by_anywhere(
+    three_domains: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    chunk: int,
+    precision: str,
+    model: Any,
+) -> None:
+    monkeypatch.setattr("mixgym.lm.gradients._CHUNK", chunk)
+    settings = GradientSettings(last_n=0)
+    late = make(three_domains, settings, model, precision=precision, batch_size=8)
+    first = late.fork()
+    signals = late.advance(UNIFORM, 3)
+    monkeypatch.setattr("mixgym.lm.gradients._exact_inverse", lambda shares: None)
+    expected = first.advance(UNIFORM, 3)
+    np.testing.assert_array_equal(signals.gram, expected.gram)
+    assert late._gradients is not None and first._gradients is not None
+    for a, b in zip(late._gradients.sums, first._gradients.sums, strict=True):
+        assert torch.equal(a, b)
+
+
 def test_clipping_does_not_touch_them(three_domains: Corpus) -> None:
     free = make(three_domains, clip=1e6).advance(UNIFORM, 1)
     clipped = make(three_domains, clip=1e-3).advance(UNIFORM, 1)

@@ -167,12 +167,14 @@ def test_seeds_are_whole_numbers(two_domains: Corpus, seed: Any) -> None:
 
 
 def test_numpys_integers_are_the_same_seeds(two_domains: Corpus) -> None:
-    runs = [
+    seeds: list[Any] = [3, np.int64(3)]
+    plain, numpys = (
         TrainingRun(two_domains, TINY, total_steps=1, seed=s, evaluation_seed=s, settings=SETTINGS)
-        for s in (3, np.int64(3))
-    ]
-    tokens = [run.held_out.tokens("test", 0, 4) for run in runs]
-    assert np.array_equal(*tokens) and torch.equal(*(parameters(run) for run in runs))
+        for s in seeds
+    )
+    assert torch.equal(parameters(plain), parameters(numpys))
+    tokens = [run.held_out.tokens("test", 0, 4) for run in (plain, numpys)]
+    assert np.array_equal(tokens[0], tokens[1])
 
 
 @pytest.mark.parametrize(
