@@ -67,13 +67,16 @@ class DomainEntry(DomainText):
 class Manifest(TypedDict):
     """`manifest.json` of a built corpus; what else its source says of it stands there too.
 
-    `notes` is what a user should know of what was made: domains that are small.
+    `notes` is what a user should know of what was made: domains that are small; `skipped` the
+    domains that were left out on request; `topics` the labels of each field's topics.
     """
 
     name: str
     content_hash: str
     domains: dict[str, DomainEntry]
     notes: NotRequired[list[str]]
+    skipped: NotRequired[list[str]]
+    topics: NotRequired[dict[str, list[str]]]
 
 
 def manifest_of(name: str, entries: Mapping[str, DomainEntry], **facts: Any) -> Manifest:

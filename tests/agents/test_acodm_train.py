@@ -11,13 +11,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import typer
 from mixgym_agents.acodm.agent import AcOdm
 from typer.testing import CliRunner
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
-from mixgym.commands.train import register
+from mixgym.commands.main import app
 from mixgym.errors import MixgymError
 from mixgym.experiment.request import AgentSpec
 from mixgym.train import TrainingRequest, policy_agent, train_agent
@@ -192,8 +191,6 @@ def test_non_proxy_mode_learns_in_the_run_itself(reward, released):
 
 
 def test_the_commands(trained, tmp_path):
-    app = typer.Typer()
-    register(app)
     runner = CliRunner()
     arguments = [f"--env-arg={key}={json.dumps(value)}" for key, value in TINY.items()]
     out = tmp_path / "policy"

@@ -13,7 +13,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 if find_spec("d3rlpy") is None or find_spec("minari") is None:
@@ -21,8 +20,7 @@ if find_spec("d3rlpy") is None or find_spec("minari") is None:
 
 import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
-from mixgym.commands.collect import register as register_trajectories
-from mixgym.commands.train import register
+from mixgym.commands.main import app
 from mixgym.errors import MixgymError
 from mixgym.experiment.request import AgentSpec
 from mixgym.train import policy_agent
@@ -173,8 +171,6 @@ def test_a_saved_policy_is_explained_where_it_held_out(
     np.testing.assert_allclose(found.mixtures.sum(axis=1), 1.0, rtol=1e-6)
     assert found.states == 5 and "train_loss" in found.features
     assert np.abs(found.responses).max() > 0
-    app = typer.Typer()
-    register_trajectories(app)
     figure = tmp_path / "policy.png"
     command = ["trajectories", "explain", str(trained), "--dataset", str(dataset)]
     result = CliRunner().invoke(app, [*command, "--states", "5", "--figure", str(figure)])
@@ -183,8 +179,6 @@ def test_a_saved_policy_is_explained_where_it_held_out(
 
 
 def test_the_commands(trained: Path, dataset: Path, tmp_path: Path) -> None:
-    app = typer.Typer()
-    register(app)
     runner = CliRunner()
     out = tmp_path / "policy"
     command = ["train", f"cql:{json.dumps(SMALL)}", "--dataset", str(dataset), "--seed", "1"]
