@@ -18,6 +18,8 @@ Parts:
   mixers     micro steps under doge-online and acodm (learning online) and of DoReMi's proxy.
   sizes      gradients on every step from the micro preset to 100 million parameters (minutes);
              `ratio_of_decisions` is that of decisions of 40 steps.
+  batched    seconds of 2, 8 and 32 runs that train as a batch against those of processes that train
+             them one by one, on the same cores.
 
 Run it on an otherwise idle machine; every figure is a ratio within one run.
 """
@@ -31,11 +33,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from beside import ENVIRONMENTS, STEPS_PER_ROUND, measure
+from overhead_batched import NUMBERS, batched
 from overhead_gradients import ALIGNMENT, SIZES, agent, alignment, doremi_proxy
 from tables import replace_rows
 
@@ -285,7 +289,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     everything = ["import", "steps", "memory", "processes", "episode"]
-    everything += ["alignment", "mixers", "sizes"]
+    everything += ["alignment", "mixers", "sizes", "batched"]
     parser.add_argument("--parts", nargs="*", choices=everything, default=everything)
     parser.add_argument("--rounds", type=int, default=40, help="paired rounds of part `steps`")
     parser.add_argument("--out", type=Path, default=OUT)
@@ -326,6 +330,9 @@ def main() -> None:
         for width, layers, heads, rounds, number in SIZES:
             model = gpt_neox(width, layers, heads)
             add("sizes", f"d{width}-L{layers}", alignment(1, rounds, model, number))
+    if "batched" in options.parts:
+        for name, N in product(("nano", "micro"), NUMBERS):
+            add("batched", f"{name}-{N}", batched(name, N, workers=min(2, os.cpu_count() or 1)))
     print("\n".join(verdicts(rows)))
 
 

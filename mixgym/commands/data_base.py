@@ -29,17 +29,14 @@ def base(
     mixgym data base NanoContinual-v0
     mixgym data base MicroContinual-v0 --env-arg source=documents
     """
-    import inspect
-
     from mixgym.corpus.progress import reporter
-    from mixgym.envs.continual import ContinualEnv
     from mixgym.experiment.environment import environment_class, environment_id
     from mixgym.lm.base import ensure_base
 
-    creator: Any = environment_class(environment_id(env))
-    if not (inspect.isclass(creator) and issubclass(creator, ContinualEnv)):
+    defaults: Any = getattr(environment_class(environment_id(env)), "DEFAULTS", None)
+    if not hasattr(defaults, "base_spec"):
         raise MixgymError(f"{env} starts from a fresh model and has no base")
-    arguments = creator.DEFAULTS.updated(assignments(env_arg))
+    arguments = defaults.updated(assignments(env_arg))
     spec = arguments.base_spec(arguments.training_settings())
     if spec is None:
         raise MixgymError("base={'steps': 0} is no base: leave it out, or give a number of steps")

@@ -43,15 +43,19 @@ def info(
         console = stdout()
         console.print(f"[bold]{env_id}[/bold]\n")
         console.print(Markdown(page))
-        _describe(made, console)
+        _describe(made, arguments, console)
     finally:
         made.close()
 
 
-def _describe(env: Any, console: Console) -> None:
+def _describe(env: Any, given: dict[str, Any], console: Console) -> None:
+    """Print what a `MixingEnv` made with the arguments `given` is, whatever runs behind it."""
     inner: Any = env.unwrapped
-    task, settings = inner.task, inner.settings
-    table = Table(title=f"corpus {inner.corpus.name}, hash {inner.corpus.hash[:12]}")
+    task, configuration = inner.task, inner.configuration(given)
+    arguments, settings = configuration.get("arguments", {}), configuration.get("settings", {})
+    corpus = getattr(inner, "corpus", None)
+    title = f"corpus {corpus.name}, hash {corpus.hash[:12]}" if corpus else "domains"
+    table = Table(title=title)
     for heading in ("domain", "natural", "objective", "groups"):
         table.add_column(heading, justify="left" if heading in ("domain", "groups") else "right")
     for name, natural, objective in zip(task.names, task.natural, task.objective, strict=True):
@@ -59,25 +63,23 @@ def _describe(env: Any, console: Console) -> None:
         table.add_row(name, f"{natural:.2%}", f"{objective:.2%}", ", ".join(member))
     console.print(table)
     steps = task.decisions * task.steps_per_decision
-    per_step = settings.batch_size * settings.context
-    a = inner.arguments
     rows = {
         "action space": str(env.action_space),
         "observation space": str(env.observation_space),
         "episode": f"{task.decisions} decisions of {task.steps_per_decision} LM steps",
-        "cost": f"{steps} LM steps of {per_step:,} tokens: {steps * per_step:,} tokens",
-        "per decision": f"{a.evaluation_windows} validation windows of {settings.context} tokens "
-        "for each domain measured",
-        "arguments": ", ".join(f"{k}={v!r}" for k, v in _plain_fields(a) if k != "training"),
-        "training": ", ".join(f"{k}={v!r}" for k, v in _plain_fields(settings)),
     }
+    if settings:
+        context = settings["context"]
+        tokens = settings["batch_size"] * context
+        rows["cost"] = f"{steps} LM steps of {tokens:,} tokens: {steps * tokens:,} tokens"
+        if windows := arguments.get("evaluation_windows"):
+            rows["per decision"] = (
+                f"{windows} validation windows of {context} tokens for each domain measured"
+            )
+    for heading, values in (("arguments", arguments), ("training", settings)):
+        shown = (f"{key}={value!r}" for key, value in values.items() if key != "training")
+        rows[heading] = ", ".join(shown)
     facts = Table.grid(padding=(0, 2))
     for name, value in rows.items():
         facts.add_row(f"[bold]{name}[/bold]", escape(value))
     console.print(facts)
-
-
-def _plain_fields(value: Any) -> list[tuple[str, Any]]:
-    from dataclasses import fields
-
-    return [(field.name, getattr(value, field.name)) for field in fields(value)]

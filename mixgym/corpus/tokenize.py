@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NotRequired
 
 from filelock import FileLock
 from typing_extensions import TypedDict
@@ -18,7 +19,8 @@ from mixgym.corpus.stamp import Stamp
 from mixgym.corpus.tokenizers import SubwordTokenizer, bpe_size, hugging_face, read_bpe, train_bpe
 from mixgym.corpus.tokens import TokenFile
 from mixgym.corpus.wheels import sha256_of
-from mixgym.files import atomic_path, write_json
+from mixgym.errors import CorpusError
+from mixgym.files import atomic_path, write_json, write_text
 
 _BATCH = 256
 _CHUNK = 1 << 20
@@ -41,9 +43,13 @@ class TokenSplits(TypedDict):
 
 
 class Sidecar(TypedDict):
-    """What stands beside a domain's token files; `tokenizer` is that one's hash."""
+    """What stands beside a domain's token files.
+
+    `tokenizer` is that one's hash, `tokenizer_file` the SHA-256 of the file of a trained one.
+    """
 
     tokenizer: str
+    tokenizer_file: NotRequired[str | None]
     splits: TokenSplits
 
 
@@ -59,6 +65,7 @@ def subword_tokenizer(
     if bpe_size(name) is None:
         return hugging_face(name.removeprefix("hf:"))
     path = folder / "tokens" / name / "tokenizer.json"
+    known = path.with_suffix(".sha256")
     if not path.exists():
         with writing(folder):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,10 +73,18 @@ def subword_tokenizer(
                 if not path.exists():
                     report.start(0, f"training {name}")
                     trained = train_bpe(name, [text_path(folder, d, "train") for d in domains])
-                    with atomic_path(path) as temporary:
-                        temporary.write_text(trained.backend.to_str(), encoding="utf-8")
+                    text = trained.backend.to_str()
+                    write_text(known, sha256(text.encode()).hexdigest())
+                    write_text(path, text)
     try:
+        # Corpora built by older versions have none.
+        if known.exists() and known.read_text(errors="replace") != sha256_of(path):
+            raise damage(path, f"its SHA-256 is not that in {known.name}")
         return read_bpe(name, path)
+    except OSError as error:
+        raise damage(path, f"it or {known.name} cannot be read") from error
+    except CorpusError:
+        raise
     except Exception as error:  # the library raises bare Exception
         raise damage(path, "it is no tokenizer") from error
 
@@ -90,6 +105,12 @@ def token_files(
     """
     target = folder / "tokens" / tokenizer.id
     sidecar = target / f"{name}.json"
+    trained = target / "tokenizer.json"
+    digest = sha256_of(trained) if trained.exists() else None
+    if sidecar.exists():
+        made_with = read_facts(sidecar, Sidecar, damage).get("tokenizer_file", digest)
+        if made_with != digest:
+            raise damage(trained, "it is not the one that made the tokens beside it")
 
     def current() -> bool:
         return sidecar.exists() and _current(read_facts(sidecar, Sidecar, damage), tokenizer, texts)
@@ -103,7 +124,8 @@ def token_files(
                     made = {
                         split: _write(tokenizer, target, name, texts[split]) for split in SPLITS
                     }
-                    write_json(sidecar, {"tokenizer": tokenizer.hash, "splits": made})
+                    facts = {"tokenizer": tokenizer.hash, "tokenizer_file": digest, "splits": made}
+                    write_json(sidecar, facts, digest=True)
                     for split, fact in made.items():
                         stamp.trust(target / f"{name}.{split}.bin", fact["sha256"])
     facts = read_facts(sidecar, Sidecar, damage)["splits"]

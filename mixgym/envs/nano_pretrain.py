@@ -22,9 +22,9 @@ class NanoPretrainEnv(PretrainEnv):
     `Box(-1, 1, (8,), float32)`, one number a domain, mapped to the mixture by
     `softmax(5 * action)`: equal numbers are the uniform mixture, and one domain can get up to
     99.97 % of the weight. Every point of the box is valid, and what lies outside is clipped into
-    it. Other maps by `action_map`: `"ilr"` (7 numbers, no redundant direction), `"delta"` (moves from
-    the current mixture), `"dirichlet"` (concentrations; the mixture is drawn) and `"simplex"` (the
-    mixture itself). Domain order: wiki_en, wiki_fr, recipes, python, i18n, math_synth, icd10,
+    it. Other maps by `action_map`: `"ilr"` (7 numbers, no redundant direction), `"delta"` (moves
+    from the current mixture), `"dirichlet"` (concentrations; the mixture is drawn) and `"simplex"`
+    (the mixture itself). Domain order: wiki_en, wiki_fr, recipes, python, i18n, math_synth, icd10,
     api_json.
 
     ## Observation Space

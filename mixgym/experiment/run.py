@@ -282,10 +282,14 @@ def _seconds_apart(inner: Any) -> float:
 
 
 def _bare_milliseconds(inner: Any, steps: int) -> float:
+    """Milliseconds a step of the loop that overhead is measured against; NaN without such a one."""
     if steps < 1:
         return math.nan
     from mixgym.lm.bare import bare_milliseconds_per_step
+    from mixgym.lm.training import TrainingRun
 
+    if not isinstance(inner.run, TrainingRun):
+        return math.nan
     return bare_milliseconds_per_step(inner.run, steps)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mixgym.agents import Agent
 from mixgym.experiment.rollout import Player
-from mixgym.simplex import BOX_TOLERANCE, Mixture, Simplex
+from mixgym.simplex import Mixture, Simplex
 from mixgym.trajectories.behaviours import Behaviour
 
 # Separates the behaviour's random numbers from every stream of the environment and the agents.
@@ -99,6 +99,5 @@ def _action_of(mixture: Mixture, current: Mixture, inner: Any) -> NDArray[np.flo
 
 
 def _inside(action: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Clip what action maps take for rounding; the environment refuses what lies further out."""
-    outside = np.abs(action) > 1.0 + BOX_TOLERANCE
-    return np.where(outside, action, np.clip(action, -1.0, 1.0)).astype(np.float32)
+    """Clip an action as the environment does, so that what is logged lies in the box."""
+    return np.clip(action, -1.0, 1.0).astype(np.float32)

@@ -20,7 +20,7 @@ class TwoTerms(ContextualSimplex):
         observation, reward, *ends, info = super().step(action)
         self.returned.append(reward + 2.0)
         vector = np.array([reward, 1.0], dtype=np.float32)
-        return observation, vector, *ends, {**info, "reward": reward + 2.0}
+        return observation, vector, *ends, {**info, "scalar_reward": reward + 2.0}
 
     def reset(self, **arguments: Any):
         self.returned: list[float] = []

@@ -704,6 +704,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("corpus", f"{_CORPORA}/*/text/one.test.bin", "bytes", _corpus, _TEXT),
     Kind("corpus", f"{_CORPORA}/*/tokens/*/one.json", "json", _corpus, _TOKENS),
     Kind("corpus", f"{_CORPORA}/*/tokens/*/tokenizer.json", "json", _corpus, _TOKENS),
+    Kind("corpus", f"{_CORPORA}/*/tokens/*/tokenizer.sha256", "bytes", _corpus, _TOKENS),
     Kind("corpus", f"{_CORPORA}/*/tokens/*/one.train.bin", "bytes", _corpus, _TOKENS),
     Kind(
         "merged corpus",

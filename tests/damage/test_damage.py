@@ -18,7 +18,7 @@ from tests.damage.campaign import Campaign
 from tests.damage.kinds import KINDS, Kind
 
 #: Cases of a family that the default run takes of a slow reader and of a quick one.
-_FEW, _SOME = 1, 3
+_FEW, _SOME = 1, 2
 #: Families that the default run tries on a slow reader.
 _REPRESENTATIVE = ("half", "list", "number", "nan", "shape", "torn", "kept-size", "missing", "rows")
 

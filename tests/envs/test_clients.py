@@ -52,7 +52,7 @@ def test_every_number_of_an_info_has_a_dtype(env_id: str) -> None:
 
 
 def test_vector_environments_make_arrays_of_an_infos_numbers() -> None:
-    envs = gym.make_vec(NANO, num_envs=2, vectorization_mode="sync", **SHORT)
+    envs: Any = gym.make_vec(NANO, num_envs=2, vectorization_mode="sync", **SHORT)
     _, infos = envs.reset(seed=[1, 2])
     kinds = {"objective_loss": "f", "scalar_reward": "f", "step": "i", "diverged": "b"}
     for name, kind in kinds.items():

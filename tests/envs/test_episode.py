@@ -88,7 +88,7 @@ def test_episodes_of_several_runs_share_nothing() -> None:
         episode.start(seed, env.task.natural, signals)
     action = np.zeros(8, np.float32)
     mixtures = [episode.to_mixture(action) for episode in (one, other)]
-    assert not np.array_equal(*mixtures)
+    assert not np.array_equal(mixtures[0], mixtures[1])
     after = env.run.advance(mixtures[0], 1)
     one.record(mixtures[0], after, one.measure(env.run, after))
     assert one.signals.decision == 1 and other.signals.decision == 0

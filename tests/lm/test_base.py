@@ -56,6 +56,20 @@ def test_a_base_is_the_run_it_says_and_is_built_once(
     assert ensure_base(spec, tmp_path / "cache").hash == made.hash
 
 
+def test_training_that_takes_long_says_so(
+    spec: BaseSpec,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also where nobody asked and there is no terminal: a first reset is silent otherwise."""
+    monkeypatch.setattr("mixgym.corpus.progress.PATIENCE", 0.0)
+    made = ensure_base(spec, tmp_path / "cache")
+    assert f"mixgym: pretraining the base {made.folder.name}" in capsys.readouterr().err
+    ensure_base(spec, tmp_path / "cache")
+    assert capsys.readouterr().err == ""
+
+
 def fresh(spec: BaseSpec, made: base.Base) -> TrainingRun:
     return TrainingRun(made.corpus, spec.model, total_steps=5, seed=9, settings=spec.settings)
 

@@ -192,7 +192,7 @@ def _redigest(folder: Path) -> None:
         ("infos/mixture", lambda x: x * 0.9, "sums to"),
         ("infos/mixture", lambda x: x - 1, "negative"),
         ("infos/reward_terms/progress", lambda x: x + np.inf, "reward_terms/progress"),
-        ("infos/reward", lambda x: x + 1, "not the rewards"),
+        ("infos/scalar_reward", lambda x: x + 1, "not the rewards"),
     ],
     ids=[
         *("nan-reward", "infinite-observation", "action-outside", "other-action", "no-end"),
@@ -269,7 +269,7 @@ def test_policies_are_pinned_by_path_and_digest(
     assert _pinned(parse_agent("mixed")) == parse_agent("mixed")
 
 
-def test_rounding_outside_the_box_is_logged_inside(tmp_path: Path) -> None:
+def test_actions_outside_the_box_are_logged_inside(tmp_path: Path) -> None:
     class Edge:
         action_map = None
 
@@ -288,9 +288,10 @@ def test_rounding_outside_the_box_is_logged_inside(tmp_path: Path) -> None:
     env = gym.make(ENV, disable_env_checker=True, **{**TINY, "decisions": 1})
     member = parse_agent("natural")
     beyond = float(np.nextafter(np.float32(1), np.float32(2)))
-    assert np.abs(run_episode(env, Edge(beyond), member, 0).actions).max() == 1.0
-    with pytest.raises(ValueError, match=r"action\[0\] is 1.5"):
-        run_episode(env, Edge(1.5), member, 0)
+    for value in (beyond, 1.5):
+        assert np.abs(run_episode(env, Edge(value), member, 0).actions).max() == 1.0
+    with pytest.raises(ValueError, match=r"action\[0\] is nan"):
+        run_episode(env, Edge(np.nan), member, 0)
     env.close()
 
 

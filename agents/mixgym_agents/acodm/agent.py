@@ -22,8 +22,8 @@ from mixgym.simplex import TINY, Mixture, Simplex, validate_mixture
 from mixgym_agents.acodm.config import Config
 from mixgym_agents.acodm.ddpg import Ddpg, explore
 from mixgym_agents.acodm.released import Released, ReleasedDdpg, ReleasedEpisode, zscored
-from mixgym_agents.learning.agent import OnlineAgent, OnlineRecord
 from mixgym_agents.learning.hyperparameters import as_factory
+from mixgym_agents.learning.online import OnlineAgent, OnlineRecord
 from mixgym_agents.learning.store import SavedPolicy, owned
 
 

@@ -25,8 +25,8 @@ from mixgym.trajectories.record import Trajectories, Trajectory, map_from_json, 
 from mixgym.trajectories.scores import require_distinct_episodes, require_same_task
 from mixgym.trajectories.transitions import ObservationWindow
 from mixgym_agents.learning import store
-from mixgym_agents.learning.agent import PolicyAgent
 from mixgym_agents.learning.cost import Cost, CostRecord
+from mixgym_agents.learning.policy import PolicyAgent
 from mixgym_agents.offline.config import OfflineConfig
 from mixgym_agents.offline.learner import Learner
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from mixgym.corpus.cache import cache_root, writing
 from mixgym.errors import MixgymError
 from mixgym.experiment.provenance import library_versions
-from mixgym.files import read_json, write_json
+from mixgym.files import Finite, read_json, write_json
 from mixgym.ledger import Ledger
 from mixgym.simplex import Mixture, validate_mixture
 from mixgym_agents.proxies.proxy import train
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _LIBRARIES = ("mixgym", "torch", "transformers", "numpy")
+
+
+class OutcomeRecord(TypedDict):
+    """What is on disk; null for losses that were not measured."""
+
+    run: dict[str, Any]
+    losses: list[Finite | None]
+    cost: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -148,13 +157,13 @@ class ProxyStore:
 
     def _read(self, path: Path, mixture: Mixture) -> Outcome | None:
         try:
-            record = read_json(path)
+            record = read_json(path, OutcomeRecord)
             if record["run"] != json.loads(json.dumps(self._described(mixture))):
                 return None
-            losses = np.array([np.nan if x is None else x for x in record["losses"]], dtype=float)
             cost = Ledger.from_json(record["cost"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
+        losses = np.array([np.nan if x is None else x for x in record["losses"]], dtype=float)
         return Outcome(losses, cost) if losses.shape == mixture.shape else None
 
 

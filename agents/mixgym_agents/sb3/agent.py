@@ -23,7 +23,7 @@ from mixgym.errors import MixgymError, missing_extra
 from mixgym.files import atomic_path
 from mixgym.lm.threads import pinned_threads
 from mixgym.trajectories.record import map_to_json
-from mixgym_agents.learning.agent import OnlineAgent, OnlineRecord
+from mixgym_agents.learning.online import OnlineAgent, OnlineRecord
 from mixgym_agents.learning.store import SavedPolicy
 from mixgym_agents.sb3.actions import box_map, directions, per_domain, scale_of, warm_up_action
 from mixgym_agents.sb3.config import Config, SacConfig
@@ -77,27 +77,13 @@ class Sb3Agent(OnlineAgent):
     STRUCTURE = Sb3Record
     STREAM = int.from_bytes(b"sb3a")
 
-    def __init__(
-        self,
-        *,
-        policy: str | None = None,
-        frozen: bool | None = None,
-        digest: str | None = None,
-        log: str | None = None,
-        observation: Any = None,
-        reward: Any = None,
-        **arguments: Any,
-    ) -> None:
-        _require_library(self.name)
-        super().__init__(
-            policy=policy,
-            frozen=frozen,
-            digest=digest,
-            log=log,
-            observation=observation,
-            reward=reward,
-            **arguments,
-        )
+    def _check_library(self) -> None:
+        try:
+            # The legacy gym, which it imports where d3rlpy brought it, prints a banner.
+            with contextlib.redirect_stderr(io.StringIO()):
+                import stable_baselines3  # noqa: F401
+        except ImportError as error:
+            raise missing_extra("stable-baselines3", "sb3", f"agent {self.name!r}") from error
 
     # --- an episode -----------------------------------------------------------------------------
 
@@ -184,12 +170,3 @@ class Sb3Agent(OnlineAgent):
         """
         with atomic_path(path) as temporary, temporary.open("wb") as file:
             self._started().driver.model.save(file)
-
-
-def _require_library(name: str) -> None:
-    try:
-        # The legacy gym, which it imports where d3rlpy brought it, prints a banner.
-        with contextlib.redirect_stderr(io.StringIO()):
-            import stable_baselines3  # noqa: F401
-    except ImportError as error:
-        raise missing_extra("stable-baselines3", "sb3", f"agent {name!r}") from error

@@ -117,10 +117,9 @@ class OffPolicyDriver:
 
     def restore(self, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> None:
         model, buffer = self.model, self.model.replay_buffer
-        for name in _REPLAY:
-            rows = arrays[f"replay.{name}"]
-            getattr(buffer, name)[: len(rows)] = rows
         buffer.pos, buffer.full = plain["position"], plain["full"]
+        for name in _REPLAY:
+            _fill(getattr(buffer, name), arrays[f"replay.{name}"], buffer.size())
         if model.log_ent_coef is not None:
             with torch.no_grad():
                 model.log_ent_coef.copy_(torch.from_numpy(arrays["log_ent_coef"]))
@@ -195,10 +194,9 @@ class OnPolicyDriver:
     def restore(self, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> None:
         model, buffer = self.model, self.model.rollout_buffer
         buffer.reset()
+        buffer.pos = len(arrays["rollout.rewards"])
         for name in _ROLLOUT:
-            rows = arrays[f"rollout.{name}"]
-            getattr(buffer, name)[: len(rows)] = rows
-            buffer.pos = len(rows)
+            _fill(getattr(buffer, name), arrays[f"rollout.{name}"], buffer.pos)
         if plain["starts"] is not None:
             model._last_episode_starts = np.array([plain["starts"]])
         self.pending = None
@@ -211,6 +209,13 @@ class OnPolicyDriver:
 
 
 _ROLLOUT = ("observations", "actions", "rewards", "episode_starts", "values", "log_probs")
+
+
+def _fill(rows: NDArray[Any], saved: NDArray[Any], held: int) -> None:
+    """Put the `held` saved rows first (`ValueError` unless they are just these)."""
+    if saved.shape != (held, *rows.shape[1:]) or saved.dtype != rows.dtype:
+        raise ValueError(f"a buffer's rows are {saved.dtype} {saved.shape}, not {held}")
+    rows[:held] = saved
 
 
 def build_driver(config: Config, env: VecEnv, shape: TokenShape, directions: int) -> Driver:

@@ -7,11 +7,11 @@ policy classes are kept; only the networks inside are others.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy, ContinuousCritic
+from stable_baselines3.common.policies import ActorCriticPolicy, ContinuousCritic
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.sac.policies import Actor, SACPolicy
 from torch import Tensor, nn
@@ -123,20 +123,6 @@ class TokenValue(nn.Module):
         return self.read(torch.cat([tokens.mean(dim=1), weighted], dim=1))
 
 
-def make_token_actor(base: type[BasePolicy], shape: TokenShape, arguments: dict[str, Any]) -> Any:
-    """Build stable-baselines3's actor and give it token networks.
-
-    Args:
-        base: the `Actor` of SAC or TQC.
-        shape: of the networks.
-        arguments: of `base`, its `features_extractor` a `DomainTokens`.
-    """
-    actor: Any = base(**arguments)
-    actor.latent_pi = TokenBody(arguments["features_dim"], shape)
-    actor.mu, actor.log_std = PerDomain(shape.width), PerDomain(shape.width)
-    return actor
-
-
 def token_values(critic: Any, inputs: int, outputs: int, shape: TokenShape) -> None:
     """Replace a critic's Q networks, keeping their names."""
     critic.q_networks = [TokenValue(inputs, outputs, shape) for _ in critic.q_networks]
@@ -156,27 +142,44 @@ class TokenCritic(ContinuousCritic):
         return tuple(network(tokens, actions) for network in self.q_networks)
 
 
-class TokenSacPolicy(SACPolicy):
-    """`SACPolicy` with token networks.
+class TokenPolicy:
+    """Mixed in before one of stable-baselines3's policies, which then gets token networks.
 
     Args:
         shape: of the networks.
-        arguments: of `SACPolicy`.
+        arguments, keywords: of the policy.
     """
+
+    ACTOR: ClassVar[Any]
+    CRITIC: ClassVar[Any]
 
     def __init__(self, *arguments: Any, shape: TokenShape, **keywords: Any) -> None:
         self._shape = shape
-        super().__init__(*arguments, **{**keywords, **token_arguments(shape)})
+        own = {
+            "net_arch": [],
+            "features_extractor_class": DomainTokens,
+            "features_extractor_kwargs": {"shape": shape},
+        }
+        super().__init__(*arguments, **{**keywords, **own})
 
-    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
+    def make_actor(self: Any, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        """Build the library's actor, with token networks."""
         arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)
-        return make_token_actor(Actor, self._shape, arguments).to(self.device)
+        actor = self.ACTOR(**arguments)
+        actor.latent_pi = TokenBody(arguments["features_dim"], self._shape)
+        actor.mu, actor.log_std = PerDomain(self._shape.width), PerDomain(self._shape.width)
+        return actor.to(self.device)
 
-    def make_critic(
-        self, features_extractor: BaseFeaturesExtractor | None = None
-    ) -> ContinuousCritic:
+    def make_critic(self: Any, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        """Build the critics."""
         arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)
-        return TokenCritic(self._shape, **arguments).to(self.device)
+        return self.CRITIC(self._shape, **arguments).to(self.device)
+
+
+class TokenSacPolicy(TokenPolicy, SACPolicy):
+    """`SACPolicy` with token networks."""
+
+    ACTOR, CRITIC = Actor, TokenCritic
 
 
 class _Latents(nn.Module):
@@ -197,17 +200,8 @@ class _Latents(nn.Module):
         return self.value(features).mean(dim=1)
 
 
-class TokenPpoPolicy(ActorCriticPolicy):
-    """`ActorCriticPolicy` with token networks; one deviation of actions for all domains.
-
-    Args:
-        shape: of the networks.
-        arguments: of `ActorCriticPolicy`.
-    """
-
-    def __init__(self, *arguments: Any, shape: TokenShape, **keywords: Any) -> None:
-        self._shape = shape
-        super().__init__(*arguments, **{**keywords, **token_arguments(shape)})
+class TokenPpoPolicy(TokenPolicy, ActorCriticPolicy):
+    """`ActorCriticPolicy` with token networks; one deviation of actions for all domains."""
 
     def _build_mlp_extractor(self) -> None:
         self.mlp_extractor: Any = _Latents(self.features_dim, self._shape).to(self.device)
@@ -222,11 +216,3 @@ class TokenPpoPolicy(ActorCriticPolicy):
             lr=lr_schedule(1),  # type: ignore[call-arg]
             **self.optimizer_kwargs,
         )
-
-
-def token_arguments(shape: TokenShape) -> dict[str, Any]:
-    return {
-        "net_arch": [],
-        "features_extractor_class": DomainTokens,
-        "features_extractor_kwargs": {"shape": shape},
-    }

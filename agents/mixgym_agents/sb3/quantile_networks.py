@@ -6,11 +6,10 @@ from typing import Any
 
 import torch
 from sb3_contrib.tqc.policies import Actor, Critic, TQCPolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
-from mixgym_agents.sb3.networks import TokenShape, make_token_actor, token_arguments, token_values
+from mixgym_agents.sb3.networks import TokenPolicy, TokenShape, token_values
 
 
 class TokenQuantileCritic(Critic):
@@ -25,22 +24,7 @@ class TokenQuantileCritic(Critic):
         return torch.stack([network(tokens, action) for network in self.q_networks], dim=1)
 
 
-class TokenTqcPolicy(TQCPolicy):
-    """`TQCPolicy` with token networks.
+class TokenTqcPolicy(TokenPolicy, TQCPolicy):
+    """`TQCPolicy` with token networks."""
 
-    Args:
-        shape: of the networks.
-        arguments: of `TQCPolicy`.
-    """
-
-    def __init__(self, *arguments: Any, shape: TokenShape, **keywords: Any) -> None:
-        self._shape = shape
-        super().__init__(*arguments, **{**keywords, **token_arguments(shape)})
-
-    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
-        arguments = self._update_features_extractor(self.actor_kwargs, features_extractor)
-        return make_token_actor(Actor, self._shape, arguments).to(self.device)
-
-    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> Critic:
-        arguments = self._update_features_extractor(self.critic_kwargs, features_extractor)
-        return TokenQuantileCritic(self._shape, **arguments).to(self.device)
+    ACTOR, CRITIC = Actor, TokenQuantileCritic

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mixgym.lm.settings import Settings
 
@@ -69,6 +69,18 @@ def step_factors(
             )
     each = distinct[inverse.reshape(-1)].transpose(1, 2, 0)
     return np.ascontiguousarray(each, dtype=np.float32)
+
+
+def peak_rates(given: ArrayLike | None, settings: Settings, N: int) -> NDArray[np.float64]:
+    """Return the (N,) peaks of N runs' learning rates: those given, or the settings' for all.
+
+    Raises:
+        ValueError: not one positive number a run.
+    """
+    rates = np.array(settings.learning_rate if given is None else given, dtype=np.float64)
+    if rates.shape not in ((), (N,)) or not (rates > 0).all():
+        raise ValueError(f"learning_rates must be {N} positive numbers, one a run, got {given!r}")
+    return np.broadcast_to(rates, (N,)).copy()
 
 
 def current_rates(

@@ -6,12 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from typing_extensions import TypedDict
 
 from mixgym.errors import CheckpointError
 from mixgym.files import read_json
-from mixgym.lm.checkpoint import plain
+from mixgym.lm.checkpoint import naming, plain
 from mixgym.lm.checkpoint import save as write
 from mixgym.tensors import read_tensors
 
@@ -107,6 +106,7 @@ def load(
     """
     from mixgym.lm.batched.run import BatchedRun
     from mixgym.lm.settings import GradientSettings, Settings
+    from mixgym.lm.training import Snapshot
 
     folder = Path(path)
     try:
@@ -126,33 +126,25 @@ def load(
             f"({record['corpus_spec']}), the corpus given is {corpus.hash[:12]} ({corpus.spec}): "
             "load the corpus it was made with"
         )
-    scalars, gradients = record["scalars"], record["gradients"]
-    run = object.__new__(BatchedRun)
-    run.prepare(
-        {
-            "corpus": corpus,
-            "model_spec": record["model_spec"],
-            "seeds": scalars["seeds"],
-            "total_steps": record["total_steps"],
-            "settings": Settings(**record["settings"]),
-            "learning_rates": np.array(scalars["recorder"]["learning_rates"]),
-            "evaluation_seed": record["evaluation_seed"],
-            "gradients": GradientSettings(**gradients) if gradients else None,
-            "precision": record["precision"],
-            "chunk": chunk,
-            "compiled": compiled,
-        },
-        record["model_config"],
-    )
-    file = folder / record["tensors"]["file"]
+    entry, gradients = record["tensors"], record["gradients"]
+    file = folder / Path(entry["file"]).name
     try:
-        tensors = read_tensors(
-            file,
-            run.state_dict()["tensors"],
-            sha256=record["tensors"]["sha256"],
-            remedy=_REMEDY,
-        )
+        tensors = read_tensors(file, sha256=entry["sha256"], remedy=_REMEDY)
     except FileNotFoundError:
         raise CheckpointError(f"{file} is missing: {_REMEDY}") from None
-    run.load_state_dict({"tensors": tensors, "scalars": scalars})
-    return run
+    with naming(path):
+        return BatchedRun(
+            corpus,
+            record["model_spec"],
+            record["scalars"]["seeds"],
+            total_steps=record["total_steps"],
+            settings=Settings().updated(record["settings"]),
+            evaluation_seed=record["evaluation_seed"],
+            gradients=GradientSettings.from_plain(gradients) if gradients else None,
+            precision=record["precision"],
+            chunk=chunk,
+            compiled=compiled,
+            snapshot=Snapshot(
+                record["model_config"], {"tensors": tensors, "scalars": record["scalars"]}
+            ),
+        )

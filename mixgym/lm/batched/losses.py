@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.nn import functional
 
@@ -131,6 +133,37 @@ class BatchedModel:
         others = {name: value for name, value in parameters.items() if name not in picked}
         found = self._mean_gradients(picked, others, windows)
         return [found[name] for name in chosen]
+
+
+def sequence_shares(
+    domains: NDArray[np.int64],
+    loss_weights: ArrayLike | None,
+    runs: NDArray[np.int64],
+    shape: tuple[int, int],
+) -> NDArray[np.float32]:
+    """Return the (R, n, B) weights of sequences' losses, which sum to one over a step.
+
+    Args:
+        domains: (R, n, B) of the sequences.
+        loss_weights: (N, K) positive weights of the domains; None for a plain mean.
+        runs: (R,) which runs the sequences are of.
+        shape: N, K.
+
+    Raises:
+        ValueError: weights of another shape, or that are not positive where they count.
+    """
+    if loss_weights is None:
+        return np.full(domains.shape, 1.0 / domains.shape[-1], dtype=np.float32)
+    weights = np.asarray(loss_weights, dtype=np.float64)
+    if weights.shape != shape:
+        raise ValueError(f"loss_weights must have shape {shape}, got {weights.shape}")
+    chosen = weights[runs[:, None, None], domains]
+    if not (np.isfinite(chosen) & (chosen > 0)).all():
+        raise ValueError(
+            "loss_weights must be positive and finite for every domain that is sampled: give a "
+            "domain no weight in the mixture instead"
+        )
+    return (chosen / chosen.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
 def _check_dropout(model: torch.nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,11 @@ def capture(run: BatchedRun) -> dict[str, Any]:
     }
 
 
-def restore(run: BatchedRun, state: dict[str, Any]) -> None:
+def restore(run: BatchedRun, state: Mapping[str, Any]) -> None:
     """Put `run` exactly where `state` was captured (same corpus, model, settings and N).
 
     Raises:
-        CheckpointError: another number of runs or another corpus.
+        CheckpointError: another number of runs, another corpus, or other tensors.
     """
     tensors, scalars = state["tensors"], state["scalars"]
     if len(scalars["seeds"]) != run.N:
@@ -50,11 +51,18 @@ def restore(run: BatchedRun, state: dict[str, Any]) -> None:
             f"the state holds {len(scalars['seeds'])} runs, this batch {run.N}: load it into as "
             "many"
         )
+    views = {
+        prefix + name: view
+        for prefix, rows in zip(_PREFIXES, run.engine.rows.tensors(), strict=True)
+        for name, view in run.engine.layout.views(rows).items()
+    }
+    for name, view in views.items():
+        if name not in tensors or tensors[name].shape != view.shape:
+            raise CheckpointError(f"the state has no tensor {name} of shape {tuple(view.shape)}")
     run.stream.load_state_dict(scalars["stream"])
     with batched_torch_state(run.settings, run.precision):
-        for prefix, rows in zip(_PREFIXES, run.engine.rows.tensors(), strict=True):
-            for name, view in run.engine.layout.views(rows).items():
-                view.copy_(tensors[prefix + name])
+        for name, view in views.items():
+            view.copy_(tensors[name])
     run.seeds = list(scalars["seeds"])
     run.recorder.load_state_dict(scalars["recorder"])
     run.ledger = BatchedLedger.from_json(scalars["ledger"])

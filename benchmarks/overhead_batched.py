@@ -1,0 +1,84 @@
+"""Batched runs against worker processes on the CPU: part `batched` of overhead.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+#: Runs that are to be trained.
+NUMBERS = (2, 8, 32)
+STEPS = 10
+
+WORKER = """
+import sys
+from mixgym.corpus import load_corpus
+from mixgym.lm.training import TrainingRun
+corpus, steps = load_corpus("nano8"), int(sys.argv[2])
+runs = [TrainingRun(corpus, sys.argv[1], total_steps=10**6, seed=int(s)) for s in sys.argv[3:]]
+for run in runs:
+    run.advance(corpus.natural, 2)
+print("ready", flush=True)
+sys.stdin.readline()
+for run in runs:
+    run.advance(corpus.natural, steps)
+print("done", flush=True)
+"""
+
+
+def batched(model: str, N: int, workers: int, rounds: int = 3) -> dict[str, Any]:
+    """Compare the seconds in which N runs take `STEPS` steps: in one batch, and in processes.
+
+    Each process has one thread and N / `workers` of the runs; the batch has as many threads as
+    there are workers, so that both may use the same cores. The two alternate.
+    """
+    import numpy as np
+
+    from mixgym.corpus import load_corpus
+    from mixgym.lm.batched import BatchedRun
+    from mixgym.lm.settings import PRESETS
+
+    corpus = load_corpus("nano8")
+    settings = PRESETS[model].settings.updated({"threads": workers})
+    together = BatchedRun(corpus, model, range(N), total_steps=10**6, settings=settings)
+    mixtures = np.tile(corpus.natural, (N, 1))
+    together.advance(mixtures, 2)
+    found = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        together.advance(mixtures, STEPS)
+        seconds = time.perf_counter() - start
+        found.append((seconds, _in_processes(model, N, workers)))
+    batch, processes = (float(np.median(column)) for column in zip(*found, strict=True))
+    ratio = float(np.median([own / other for own, other in found]))
+    return {"batched_s": batch, "processes_s": processes, "ratio": ratio}
+
+
+def _in_processes(model: str, N: int, workers: int) -> float:
+    from mixgym.experiment.pool import WORKER_ENVIRONMENT
+
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, model, str(STEPS), *map(str, range(first, N, workers))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **WORKER_ENVIRONMENT},
+        )
+        for first in range(min(workers, N))
+    ]
+    for worker in running:
+        assert worker.stdout is not None and worker.stdout.readline().strip() == "ready"
+    start = time.perf_counter()
+    for worker in running:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in running:
+        assert worker.stdout is not None and worker.stdout.readline().strip() == "done"
+    seconds = time.perf_counter() - start
+    for worker in running:
+        worker.communicate()
+    return seconds
