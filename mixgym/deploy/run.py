@@ -347,7 +347,14 @@ class TrainerRun:
         chosen = list(range(self.corpus.K)) if domains is None else np.asarray(domains).tolist()
         rank, world = self.ranks.rank, self.ranks.world
         result = charged_losses(
-            self, split, domains=chosen[rank::world], windows=windows, account=account
+            self.model,
+            self.held_out,
+            self.autocast(),
+            self.ledger,
+            split,
+            domains=chosen[rank::world],
+            windows=windows,
+            account=account,
         )
         if world > 1:
             every = self.ranks.gather(torch.from_numpy(result)).numpy()

@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch.nn import functional
 
 from mixgym.errors import CorpusError
+from mixgym.ledger import Ledger
 from mixgym.lm.permutation import permute, stable_key
 from mixgym.lm.settings import whole_number
 
 if TYPE_CHECKING:
     from mixgym.corpus import Corpus
-    from mixgym.lm.run import ModelRun
 
 _BATCH = 32
 
@@ -137,7 +137,10 @@ def domain_losses(
 
 
 def charged_losses(
-    run: ModelRun,
+    model: torch.nn.Module,
+    held_out: EvaluationWindows,
+    autocast: torch.autocast,
+    ledger: Ledger,
     split: str,
     *,
     domains: ArrayLike | None,
@@ -151,16 +154,14 @@ def charged_losses(
     """
     if split not in ("validation", "test"):
         raise ValueError(f"split must be 'validation' or 'test', got {split!r}")
-    chosen = range(run.corpus.K) if domains is None else np.asarray(domains).tolist()
+    chosen = range(held_out.corpus.K) if domains is None else np.asarray(domains).tolist()
     start = time.perf_counter()
-    with evaluating(run.model):
-        result, tokens = domain_losses(
-            run.model, run.held_out, split, chosen, windows, run.autocast()
-        )
-    run.ledger.charge(
+    with evaluating(model):
+        result, tokens = domain_losses(model, held_out, split, chosen, windows, autocast)
+    ledger.charge(
         account,
         tokens=tokens,
-        flops=2.0 * run.n_parameters * tokens,
+        flops=2.0 * sum(parameter.numel() for parameter in model.parameters()) * tokens,
         seconds=time.perf_counter() - start,
     )
     return result

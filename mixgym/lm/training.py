@@ -332,7 +332,16 @@ class TrainingRun:
             (K,) float64, nats per byte, NaN where not measured.
         """
         with self._torch():
-            return charged_losses(self, split, domains=domains, windows=windows, account=account)
+            return charged_losses(
+                self.model,
+                self.held_out,
+                self.autocast(),
+                self.ledger,
+                split,
+                domains=domains,
+                windows=windows,
+                account=account,
+            )
 
     def fork(self) -> Self:
         """Return an independent copy that continues identically; milliseconds for small models."""
