@@ -21,6 +21,7 @@ from mixgym.lm.batched.context import batched_precision, batched_torch_state
 from mixgym.lm.batched.engine import Engine
 from mixgym.lm.batched.evaluation import HeldOut
 from mixgym.lm.batched.gradients import gradient_fields
+from mixgym.lm.batched.initialiser import Initialiser
 from mixgym.lm.batched.ledger import BatchedLedger
 from mixgym.lm.batched.losses import sequence_shares
 from mixgym.lm.batched.recorder import BatchedRecorder
@@ -116,6 +117,7 @@ class BatchedRun:
         self.config = config
         self.precision = batched_precision(precision, settings, config)
         self._how = {"precision": precision, "chunk": chunk, "compiled": compiled}
+        self._initialiser: Initialiser | None = None
         self.held_out = EvaluationWindows(corpus, settings.context, evaluation_seed)
         orders, device = [run_seeds(seed).order for seed in self.seeds], settings.device
         with batched_torch_state(settings, self.precision):
@@ -191,11 +193,15 @@ class BatchedRun:
 
     def _initialise(self, runs: NDArray[np.int64]) -> None:
         with batched_torch_state(self.settings, self.precision):
+            if self._initialiser is None:
+                self._initialiser = Initialiser(self._build, self.engine.layout)
             for i in runs.tolist():
-                config = copy.deepcopy(self.config)
-                model = build_model(self.model_spec, config, run_seeds(self.seeds[i]).init)
-                self.engine.rows.parameters[i].copy_(self.engine.layout.row(model))
+                row = self._initialiser.row(run_seeds(self.seeds[i]).init)
+                self.engine.rows.parameters[i].copy_(row)
         self.refresh_norms(runs)
+
+    def _build(self, seed: int) -> torch.nn.Module:
+        return build_model(self.model_spec, copy.deepcopy(self.config), seed)
 
     def restart(self, runs: ArrayLike, seeds: Sequence[int]) -> None:
         """Begin new runs of other seeds in the places of `runs` (indices)."""
