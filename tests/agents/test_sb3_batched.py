@@ -8,8 +8,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-sb3: Any = pytest.importorskip("stable_baselines3")
+pytest.importorskip("stable_baselines3")
 from mixgym_agents.sb3.batched import GymnasiumVecEnv
+from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor, VecNormalize
@@ -55,11 +56,12 @@ def test_it_is_stable_baselines3s_own_vector_environment() -> None:
         together(autoreset_mode="NextStep")
 
 
-@pytest.mark.parametrize("algorithm", ["PPO", "SAC"])
-def test_algorithms_learn_on_it(algorithm: str) -> None:
-    arguments: dict[str, Any] = {"PPO": {"n_steps": 3}, "SAC": {"learning_starts": 2}}[algorithm]
+@pytest.mark.parametrize(
+    ("algorithm", "arguments"), [(PPO, {"n_steps": 3}), (SAC, {"learning_starts": 2})]
+)
+def test_algorithms_learn_on_it(algorithm: Any, arguments: dict[str, Any]) -> None:
     envs = VecMonitor(VecNormalize(together()))
-    model = getattr(sb3, algorithm)("MlpPolicy", envs, batch_size=2, seed=0, **arguments)
+    model = algorithm("MlpPolicy", envs, batch_size=2, seed=0, **arguments)
     model.learn(8)
     assert model.num_timesteps >= 8 and len(model.ep_info_buffer) >= 2
     returns, lengths = evaluate_policy(
@@ -92,9 +94,7 @@ def test_ppo_on_batched_runs_beats_uniform(runs: int = 64, updates: int = 40) ->
         "autoreset_mode": "SameStep",
     }
     envs = GymnasiumVecEnv(gym.make_vec(NANO, runs, **arguments))
-    model = sb3.PPO(
-        "MlpPolicy", envs, n_steps=5, batch_size=5 * runs // 4, learning_rate=1e-3, seed=0
-    )
+    model = PPO("MlpPolicy", envs, n_steps=5, batch_size=5 * runs // 4, learning_rate=1e-3, seed=0)
     model.learn(updates * 5 * runs)
     learned = returns_of(envs, lambda o: model.predict(o, deterministic=True)[0], 10_000)
     uniform = returns_of(envs, lambda o: np.zeros((runs, 8), np.float32), 10_000)

@@ -21,7 +21,7 @@ from mixgym.lm.training import TrainingRun
 NANO = "mixgym/NanoPretrain-v0"
 CHOSEN = np.random.default_rng(0).uniform(-1, 1, (6, 3, 8)).astype(np.float32)
 #: Of losses and what follows from them after six steps; `BatchedRun` says how it grows.
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-4}
 #: Infos that are no losses: equal exactly.
 EXACT = ("mixture", "counts", "epochs", "starved", "step", "decision", "diverged", "run_seed")
 #: A run whose weights overflow at once.
@@ -57,6 +57,12 @@ def check(ours: Any, theirs: Any, name: str = "") -> None:
         np.testing.assert_allclose(ours, theirs, **CLOSE, err_msg=name)
 
 
+def check_results(ours: Any, theirs: Any) -> None:
+    assert len(ours) == len(theirs)
+    for x, y in zip(ours, theirs, strict=True):
+        check(x, y)
+
+
 @pytest.mark.parametrize(
     ("env_id", "mode"),
     [
@@ -70,19 +76,17 @@ def test_a_batch_is_single_environments(env_id: str, mode: AutoresetMode) -> Non
     for name in ("observation_space", "action_space"):
         assert getattr(ours, name) == getattr(theirs, name)
         assert getattr(ours, f"single_{name}") == getattr(theirs, f"single_{name}")
-    check(
-        *(dict(zip("oi", envs.reset(seed=[7, 3, 2**31]), strict=True)) for envs in (ours, theirs))
-    )
-    chosen = np.random.default_rng(0).uniform(-1.2, 1.2, (5, *theirs.action_space.shape))
+    seeds: Any = [7, 3, 2**31]
+    check_results(ours.reset(seed=seeds), theirs.reset(seed=seeds))
+    chosen = np.random.default_rng(0).uniform(-1.2, 1.2, (5, 3, *ours.single_action_space.shape))
     for actions in chosen.astype(np.float32):
-        results = [dict(zip("ortci", envs.step(actions), strict=True)) for envs in (ours, theirs)]
-        check(*results)
-        assert results[0]["o"] in ours.observation_space
-        if mode == AutoresetMode.DISABLED and results[0]["t"].all():
-            mask = np.array([True, True, True])
-            options = {"reset_mask": mask, "mixture": "uniform"}
+        results = ours.step(actions)
+        check_results(results, theirs.step(actions))
+        assert results[0] in ours.observation_space
+        if mode == AutoresetMode.DISABLED and results[2].all():
+            options = {"reset_mask": np.ones(3, bool), "mixture": "uniform"}
             again = [envs.reset(seed=5, options=dict(options)) for envs in (ours, theirs)]
-            check(*(dict(zip("oi", result, strict=True)) for result in again))
+            check_results(*again)
     assert ours.np_random_seed == theirs.np_random_seed
     ours.close()
     theirs.close()
@@ -160,7 +164,7 @@ def test_a_diverged_run_ends_with_the_penalty_and_starts_anew() -> None:
     ends = 0
     for t in range(6):
         _, rewards, terminated, _, infos = envs.step(CHOSEN[t])
-        _, expected, end, _, their_infos = theirs.step(CHOSEN[t])
+        _, _, end, _, their_infos = theirs.step(CHOSEN[t])
         np.testing.assert_array_equal(terminated, end)
         np.testing.assert_array_equal(infos["diverged"], their_infos["diverged"])
         np.testing.assert_array_equal(infos["run_seed"], their_infos["run_seed"])
@@ -175,6 +179,7 @@ def test_one_diverging_run_leaves_the_rest_alone() -> None:
     envs.reset(seed=[1, 2, 3])
     rows = envs.unwrapped.run.engine.rows.parameters
     rows[1] = torch.nan
+    infos: dict[str, Any] = {}
     for t in range(3):
         observations, rewards, terminated, _, infos = envs.step(CHOSEN[t])
         np.testing.assert_array_equal(observations[[0, 2]], expected[t + 1][0][[0, 2]])
@@ -247,7 +252,7 @@ def test_gymnasiums_vector_wrappers() -> None:
     wrappers = gym.wrappers.vector
     envs: Any = wrappers.RecordEpisodeStatistics(batched())
     envs.reset(seed=0)
-    total = np.zeros(3)
+    total, infos = np.zeros(3), {}
     for t in range(3):
         _, rewards, _, _, infos = envs.step(CHOSEN[t])
         total += rewards
