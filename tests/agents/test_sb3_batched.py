@@ -81,7 +81,7 @@ def returns_of(envs: Any, policy: Any, seed: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_ppo_on_batched_runs_beats_uniform(runs: int = 64, updates: int = 40) -> None:
+def test_ppo_on_batched_runs_beats_uniform(runs: int = 32, updates: int = 10) -> None:
     """On real nano runs whose objective is three domains of eight; paired by seed."""
     arguments: dict[str, Any] = {
         **SHORT,
