@@ -7,7 +7,8 @@
 
 From the clone's root. Runs go to `OUT/SUITE` and are resumed where they stopped; times are not
 compared. Another kind of processor may round otherwise: there, run the older code first, then the
-newer one `--against` what it left; `--decisions 4` then suffices for both. The exit code is 1 if a number differs.
+newer one `--against` what it left; `--decisions 4` then suffices for both. The exit code is 1 if a
+number differs.
 """
 
 from __future__ import annotations
