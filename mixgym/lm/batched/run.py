@@ -116,7 +116,7 @@ class BatchedRun:
             config = AutoConfig.for_model(plain.pop("model_type"), **plain)
         self.config = config
         self.precision = batched_precision(precision, settings, config)
-        self._how = {"precision": precision, "chunk": chunk, "compiled": compiled}
+        self.how = {"precision": precision, "chunk": chunk, "compiled": compiled}
         self._initialiser: Initialiser | None = None
         self.held_out = EvaluationWindows(corpus, settings.context, evaluation_seed)
         orders, device = [run_seeds(seed).order for seed in self.seeds], settings.device
@@ -322,17 +322,8 @@ class BatchedRun:
 
     def signals(self) -> BatchedSignals:
         """Return the signals between decisions (before the first: nothing sampled)."""
-        recorder, nobody = self.recorder, np.zeros(self.N, dtype=bool)
-        nothing = np.full((self.N, self.corpus.K), np.nan)
-        signals = recorder.signals(
-            self.stream,
-            self.stream.drawn,
-            recorder.train_loss,
-            nothing,
-            np.zeros_like(recorder.norms),
-            nobody,
-        )
-        return replace(signals, **self._gradient_fields(np.flatnonzero(nobody), None))
+        measured = self._gradient_fields(np.zeros(0, dtype=np.int64), None)
+        return replace(self.recorder.idle_signals(self.stream), **measured)
 
     def evaluate(
         self,
@@ -381,31 +372,13 @@ class BatchedRun:
 
     def fork(self) -> BatchedRun:
         """Return an independent copy that continues identically."""
-        return _going_on(*self._going_on())
+        return state.rebuilt(*state.recipe(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BatchedRun:
         return self.fork()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _going_on, self._going_on()
-
-    def _going_on(self) -> tuple[type[BatchedRun], Corpus, dict[str, Any], Snapshot]:
-        """Everything but the text itself; tensors are copied."""
-        arguments = {
-            "model": self.model_spec,
-            "seeds": list(self.seeds),
-            "total_steps": self.total_steps,
-            "settings": self.settings,
-            "evaluation_seed": self.evaluation_seed,
-            "gradients": self.gradients,
-            **self._how,
-        }
-        return (
-            type(self),
-            self.corpus,
-            arguments,
-            Snapshot(self.config.to_dict(), self.state_dict()),
-        )
+        return state.rebuilt, state.recipe(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: `tensors` (name -> copied tensor, (N, ...)) and `scalars` (plain)."""
@@ -422,10 +395,4 @@ class BatchedRun:
     @classmethod
     def load(cls, path: str | Path, corpus: Corpus, **how: Any) -> BatchedRun:
         """Restore saved runs; they continue bit for bit (see `batched.checkpoint.load`)."""
-        return checkpoint.load(path, corpus, **how)
-
-
-def _going_on(
-    kind: type[BatchedRun], corpus: Corpus, arguments: dict[str, Any], snapshot: Snapshot
-) -> BatchedRun:
-    return kind(corpus, **arguments, snapshot=snapshot)
+        return checkpoint.load(cls, path, corpus, **how)
