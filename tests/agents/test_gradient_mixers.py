@@ -225,10 +225,10 @@ def test_a_mixer_says_what_it_needs(mixer, kinds, started, make_signals) -> None
     ("rule", "arguments", "message"),
     [
         (DogeOnline, {"mu": 0.0}, "mu=0.0"),
-        (DogeOnline, {"target": "all"}, "'domains' or 'objective'"),
+        (DogeOnline, {"target": "all"}, "unknown target"),
         (Dga, {"eta": NAN}, "eta=nan"),
         (Dga, {"ema": 1.0}, "ema=1.0"),
-        (Dga, {"normalise": "cos"}, "'cosine' or 'none'"),
+        (Dga, {"normalise": "cos"}, "unknown normalise"),
         (Pike, {"zeta1": -1.0}, r"zeta1=-1\.0"),
         (Pike, {"zeta2": -1.0}, r"zeta2=-1\.0"),
         *((rule, {"smoothing": 1.0}, "smoothing=1.0") for rule in RULES),

@@ -10,11 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mixgym.envs.task import MixingTask, MixtureSpec
+from mixgym.envs.task import MixingTask
 from mixgym.mixer import Mixer
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import checked_spec, positive
+from mixgym_agents.checks import Checked, Positive, Spec
 
 # Far above any loss a run survives; keeps exp(loss) finite when one diverges.
 _MAX_LOSS = 50.0
@@ -40,7 +40,7 @@ def observed_losses(signals: Signals) -> tuple[NDArray[np.intp], NDArray[np.floa
 
 
 @dataclass(kw_only=True)
-class OnlineDataMixing(Mixer):
+class OnlineDataMixing(Checked, Mixer):
     """w_t = (1 - K eps_t) * preference + eps_t: a bandit over domains, rewarded by training loss.
 
     Args:
@@ -53,15 +53,9 @@ class OnlineDataMixing(Mixer):
 
     STATE = ("updates", "epsilon", "estimates", "weights")
 
-    initial: MixtureSpec = "natural"
+    initial: Spec = "natural"
     clock: Literal["decisions", "steps"] = "steps"
-    loss_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        self.initial = checked_spec(self.initial)
-        if self.clock not in ("decisions", "steps"):
-            raise ValueError(f"clock={self.clock!r} must be 'decisions' or 'steps'")
-        positive("loss_scale", self.loss_scale)
+    loss_scale: Positive = 1.0
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         self.updates = 0

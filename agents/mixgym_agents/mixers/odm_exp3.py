@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mixgym.mixer import as_agent
 from mixgym.simplex import Mixture, softmax
-from mixgym_agents.checks import positive
+from mixgym_agents.checks import Positive
 from mixgym_agents.mixers.odm import OnlineDataMixing
 
 
@@ -37,11 +37,7 @@ class OdmExp3(OnlineDataMixing):
 
     name = "odm-exp3"
 
-    reward_scale: float = 10.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive("reward_scale", self.reward_scale)
+    reward_scale: Positive = 10.0
 
     def credit(
         self,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mixgym.mixer import as_agent
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import share
+from mixgym_agents.checks import PartialShare
 from mixgym_agents.mixers.odm import OnlineDataMixing
 
 
@@ -34,11 +34,7 @@ class OdmSmoothed(OnlineDataMixing):
 
     name = "odm-smoothed"
 
-    smoothing: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        share("smoothing", self.smoothing)
+    smoothing: PartialShare = 0.5
 
     def credit(
         self,

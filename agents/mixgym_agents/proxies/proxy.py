@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from gymnasium import Env
@@ -18,6 +18,7 @@ from mixgym.ledger import Ledger
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture, Simplex, validate_mixture
 from mixgym.stateful import Stateful, StatefulAgent
+from mixgym_agents.checks import Checked
 
 if TYPE_CHECKING:
     from mixgym.lm.settings import GradientSettings
@@ -28,7 +29,16 @@ _PROXY_STREAM = int.from_bytes(b"prox")
 _CHUNK = 100  # steps: how late a divergence may be noticed
 
 
-class ProxyAgent(Stateful, StatefulAgent):
+def _checked_model(model: Any) -> Any:
+    if model is not None and not isinstance(model, str | Mapping):
+        raise ValueError(f"model={model!r} must be a preset, a configuration or a checkpoint")
+    return model
+
+
+Model = Annotated[Any, _checked_model]
+
+
+class ProxyAgent(Checked, Stateful, StatefulAgent):
     """An agent that trains proxies or forks of the run.
 
     Subclasses are dataclasses whose fields are their arguments. The tokens, FLOPs and seconds of
@@ -204,11 +214,3 @@ def charge(inner: Any, cost: Ledger) -> None:
         inner.ledger.charge(
             "proxy", tokens=account.tokens, flops=account.flops, seconds=account.seconds
         )
-
-
-def check_proxy(model: Any, steps: int | None) -> None:
-    """Raise `ValueError` for bad common arguments."""
-    if model is not None and not isinstance(model, (str, Mapping)):
-        raise ValueError(f"model={model!r} must be a preset, a configuration or a checkpoint")
-    if steps is not None and (not isinstance(steps, int) or steps < 1):
-        raise ValueError(f"steps={steps!r} must be a positive whole number")
