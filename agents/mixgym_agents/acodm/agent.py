@@ -1,6 +1,6 @@
 """AC-ODM: an actor-critic (DDPG) that learns the data mixture; in the run itself, or on a proxy.
 
-Here is how it acts; `ddpg` has the algorithm and its networks, `config` every hyperparameter,
+Here is how it acts; `ddpg` has the algorithm and its networks, `config` its hyperparameters,
 `released` every deviation of the released code.
 """
 
@@ -19,9 +19,14 @@ from typing_extensions import TypedDict
 from mixgym.errors import MixgymError
 from mixgym.lm.threads import pinned_threads
 from mixgym.simplex import TINY, Mixture, Simplex, validate_mixture
-from mixgym_agents.acodm.config import Config
 from mixgym_agents.acodm.ddpg import Ddpg, explore
-from mixgym_agents.acodm.released import Released, ReleasedDdpg, ReleasedEpisode, zscored
+from mixgym_agents.acodm.released import (
+    Released,
+    ReleasedConfig,
+    ReleasedDdpg,
+    ReleasedEpisode,
+    zscored,
+)
 from mixgym_agents.learning.hyperparameters import as_factory
 from mixgym_agents.learning.online import OnlineAgent, OnlineRecord
 from mixgym_agents.learning.store import SavedPolicy, owned
@@ -70,13 +75,13 @@ class AcOdm(OnlineAgent):
         observation, reward: of the environment it is made with (`env_arguments`), unless the
             environment's own arguments say otherwise. With a `policy` the observation is the one
             it was learned from; a frozen agent asks for no reward.
-        arguments: fields of `Config`. What is not given is taken from the saved policy, or from
-            the packaged hyperparameters of the environment (`mixgym_agents/hyperparams/acodm.yml`).
+        arguments: fields of `ReleasedConfig`. What is not given is taken from the saved policy, or
+            from the packaged hyperparameters (`mixgym_agents/hyperparams/acodm.yml`).
     """
 
     name = "acodm"
     action_map = "simplex"
-    CONFIG = Config
+    CONFIG = ReleasedConfig
     STRUCTURE = AcOdmRecord
     STREAM = int.from_bytes(b"acod")
     ANYWHERE = "network='tokens' (any domains, any layers) or pool_layers=True (any layers)"
