@@ -60,16 +60,6 @@ def history(make_signals):
     return result
 
 
-@pytest.fixture
-def started(task):
-    def start(rule, **arguments):
-        mixer = rule(**arguments)
-        mixer.start(task, np.random.default_rng(0))
-        return mixer
-
-    return start
-
-
 def exponentiated(weights: np.ndarray, scores: np.ndarray, smoothing: float) -> np.ndarray:
     weights = weights * np.exp(scores)
     return (1 - smoothing) * weights / weights.sum() + smoothing / 4

@@ -27,16 +27,6 @@ HISTORY = [
 
 
 @pytest.fixture
-def started(task):
-    def start(rule, **arguments):
-        mixer = rule(**arguments)
-        mixer.start(task, np.random.default_rng(0))
-        return mixer
-
-    return start
-
-
-@pytest.fixture
 def history(make_signals):
     return [
         make_signals(mixture=p, counts=n, last_loss=loss, step=5 * (t + 1), decision=t + 1)

@@ -18,7 +18,8 @@ from typing_extensions import TypedDict
 
 from mixgym.errors import MixgymError
 from mixgym.lm.threads import pinned_threads
-from mixgym.simplex import TINY, Mixture, Simplex, validate_mixture
+from mixgym.mixer import require_mixtures
+from mixgym.simplex import TINY, Mixture, validate_mixture
 from mixgym_agents.acodm.ddpg import Ddpg, explore
 from mixgym_agents.acodm.released import (
     Released,
@@ -67,16 +68,7 @@ class AcOdm(OnlineAgent):
     Rewards of single domains, which critic="factored" and some of the release's switches need, are
     the environment's own (`info["reward_vectors"]`): a wrapper's reward has none.
 
-    Args:
-        policy: folder of a saved policy to start from.
-        frozen: act only, learn nothing; true by default with a `policy`, else false.
-        digest: refuse a `policy` with another digest than this.
-        log: folder for TensorBoard (needs the extra `tensorboard`).
-        observation, reward: of the environment it is made with (`env_arguments`), unless the
-            environment's own arguments say otherwise. With a `policy` the observation is the one
-            it was learned from; a frozen agent asks for no reward.
-        arguments: fields of `ReleasedConfig`. What is not given is taken from the saved policy, or
-            from the packaged hyperparameters (`mixgym_agents/hyperparams/acodm.yml`).
+    Arguments as `OnlineAgent`, and the fields of `ReleasedConfig`.
     """
 
     name = "acodm"
@@ -89,12 +81,7 @@ class AcOdm(OnlineAgent):
     # --- an episode -----------------------------------------------------------------------------
 
     def _check_actions(self, env: Env[Any, Any]) -> None:
-        space: Any = env.unwrapped.action_space
-        if not isinstance(space, Simplex):
-            raise MixgymError(
-                f"agent {self.name!r} emits mixtures, but the action space is "
-                f"{space}: make the environment with action_map='simplex'"
-            )
+        require_mixtures(env.unwrapped, self.name)
 
     def _make_learner(self, seed: int) -> Ddpg:
         kind = Ddpg if self.config.released == Released() else ReleasedDdpg

@@ -28,6 +28,10 @@ class Hyperparameters(Checked):
                 raise unknown_name("argument", name, known)
         return replace(self, **arguments)
 
+    def chosen(self, *names: str) -> dict[str, Any]:
+        """Return some fields by name, as keyword arguments of the library that knows them so."""
+        return {name: getattr(self, name) for name in names}
+
     @classmethod
     def packaged(cls, env_id: str | None) -> Self:
         """Return the packaged values for an environment, of `mixgym_agents/hyperparams/FILE`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,20 @@ def exploration_rate(K: int, t: int) -> float:
     return 1.0 / K if t < 1 else min(1.0 / K, math.sqrt(math.log(K) / (K * t)))
 
 
-def observed_losses(signals: Signals) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the domains sampled since the last decision and each one's own mean loss.
+class Observed(NamedTuple):
+    """(S,) domains sampled since the last decision, their mean losses, and their weights then."""
 
-    A loss that is not finite (the run diverged) is left out.
-    """
+    domains: NDArray[np.intp]
+    losses: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+def observed(signals: Signals, scale: float) -> Observed:
+    """Return what was sampled; a loss that is not finite (the run diverged) is left out."""
     loss = np.asarray(signals.last_loss, dtype=np.float64)
     sampled = np.flatnonzero((np.asarray(signals.counts) > 0) & np.isfinite(loss))
-    return sampled, loss[sampled]
+    losses = np.minimum(loss[sampled] * scale, _MAX_LOSS)
+    return Observed(sampled, losses, signals.mixture[sampled].astype(np.float64))
 
 
 @dataclass(kw_only=True)
@@ -64,26 +70,20 @@ class OnlineDataMixing(Checked, Mixer):
         self.weights = task.mixture(self.initial)
 
     def update(self, signals: Signals) -> Mixture:
-        sampled, losses = observed_losses(signals)
-        if len(sampled) == 0:
+        seen = observed(signals, self.loss_scale)
+        if len(seen.domains) == 0:
             return self.weights.copy()
         self.updates += 1
         t = self.updates if self.clock == "decisions" else signals.step
         previous, self.epsilon = self.epsilon, exploration_rate(len(self.weights), t)
-        losses = np.minimum(losses * self.loss_scale, _MAX_LOSS)
-        self.credit(sampled, losses, signals.mixture[sampled].astype(np.float64))
+        self.credit(seen)
         exploit = 1.0 - len(self.weights) * self.epsilon
         self.weights = exploit * self.preference(previous) + self.epsilon
         return self.weights.copy()
 
     @abstractmethod
-    def credit(
-        self,
-        sampled: NDArray[np.intp],
-        losses: NDArray[np.float64],
-        probabilities: NDArray[np.float64],
-    ) -> None:
-        """Update `estimates` of the (S,) sampled domains from their (S,) losses and weights."""
+    def credit(self, seen: Observed) -> None:
+        """Update `estimates` of the domains that were sampled."""
 
     @abstractmethod
     def preference(self, previous_epsilon: float) -> Mixture:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
+from mixgym.mixer import require_mixtures
 from mixgym.signals import Signals
-from mixgym.simplex import Mixture, Simplex, validate_mixture
+from mixgym.simplex import Mixture, validate_mixture
 from mixgym.stateful import Stateful, StatefulAgent
 from mixgym_agents.checks import Checked
 
@@ -67,11 +68,7 @@ class ProxyAgent(Checked, Stateful, StatefulAgent):
             raise MixgymError(
                 f"agent {self.name!r} trains proxies on an environment's corpus; {inner} has none"
             )
-        if not isinstance(inner.action_space, Simplex):
-            raise MixgymError(
-                f"agent {self.name!r} emits mixtures, but the action space is "
-                f"{inner.action_space}: make the environment with action_map='simplex'"
-            )
+        require_mixtures(inner, self.name)
         self.check(task)
         stream = np.random.SeedSequence(seed, spawn_key=(_PROXY_STREAM,))
         self._env, self._seed = env, int(stream.generate_state(1)[0])
@@ -85,10 +82,6 @@ class ProxyAgent(Checked, Stateful, StatefulAgent):
     @abstractmethod
     def forget(self, task: MixingTask) -> None:
         """Begin an episode of `task` with nothing found."""
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments the agent was built with."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
 
     def identity(self) -> dict[str, Any]:
         domains = list(self._inner().task.names)
