@@ -27,7 +27,7 @@ from mixgym.experiment.outfolder import CONFIG, is_empty, out_folder
 from mixgym.experiment.pool import Failure, check_workers, run_pool
 from mixgym.experiment.progress import JobsProgress
 from mixgym.experiment.request import AgentSpec
-from mixgym.experiment.run_worker import RunJob
+from mixgym.experiment.run_worker import run_job
 from mixgym.experiment.runfolder import finished_result, is_finished
 from mixgym.files import read_json, write_json
 
@@ -178,7 +178,7 @@ def _execute(
     for comparison, request in study.requests():
         directory = out / study.run_directory(comparison, request.agent.label, request.seed)
         if finished_result(directory, request) is None:
-            jobs.append(RunJob(request, directory, timing_steps))
+            jobs.append(run_job(request, directory, timing_steps))
         else:
             done += 1
     total = done + len(jobs)

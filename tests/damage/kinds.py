@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -29,17 +28,11 @@ from mixgym.errors import MixgymError
 from mixgym.experiment.request import AgentSpec
 from mixgym.lm.settings import Settings, gpt_neox
 from tests.damage.corruptions import FORMATS
+from tests.tiny import ENV, TWO, llama, trainer_arguments
 
-ENV = "mixgym/NanoPretrain-v0"
 TINY: dict[str, Any] = {
-    "domains": ["recipes", "python"],
-    "limit": None,
-    "decisions": 2,
-    "steps_per_decision": 1,
-    "evaluation_windows": 2,
-    "report_windows": 2,
-    "batch_size": 4,
-    "context": 16,
+    **{**TWO, "decisions": 2, "steps_per_decision": 1},
+    **{"batch_size": 4, "context": 16},
 }
 MODEL = gpt_neox(16, 1, 2)
 SETTINGS = Settings(context=16, batch_size=4, learning_rate=1e-2, warmup_steps=2)
@@ -160,17 +153,18 @@ def _load_base(folder: Path) -> Any:
 @contextlib.contextmanager
 def _run_here() -> Iterator[None]:
     """Do jobs of a pool in this process; starting another takes longer than a tiny run."""
+    from mixgym import trajectories  # noqa: F401  (is imported by the time of the patch)
     from mixgym.experiment import pool
-    from mixgym.trajectories import worker  # noqa: F401  (is imported by the time of the patch)
+    from mixgym.experiment.worker import perform
 
     def run(jobs: Any, workers: Any = None, on_event: Any = None, *_: Any, **__: Any) -> list[Any]:
         failures = []
         for job in jobs:
             said: list[dict[str, Any]] = []
             message = job.message()
-            if "timing_steps" in message:
-                message["timing_steps"] = 0
-            importlib.import_module(job.module).serve(message, said.append)
+            if "timing_steps" in message["arguments"]:
+                message["arguments"]["timing_steps"] = 0
+            perform(message, said.append)
             if said[-1]["event"] == "failed":
                 failures.append(pool.Failure(job, said[-1]["error"]))
         return failures
@@ -536,36 +530,13 @@ def _load_division(folder: Path) -> Any:
 
 
 def _trainer(folder: Path, resume: str | None) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
+    from transformers import Trainer
 
     from mixgym.deploy import MixtureController
-    from mixgym.lm.threads import private_rng
 
-    config = AutoConfig.for_model(
-        "llama",
-        vocab_size=_two_domains().tokenizer.vocab_size,
-        max_position_embeddings=16,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        use_cache=False,
-    )
-    with private_rng(7):
-        model = AutoModelForCausalLM.from_config(config)
-    arguments = TrainingArguments(
-        output_dir=str(folder / "out"),
-        max_steps=4,
-        per_device_train_batch_size=4,
-        learning_rate=1e-2,
-        report_to="none",
-        disable_tqdm=True,
-        save_strategy="steps",
-        save_steps=3,
-        logging_strategy="no",
-        use_cpu=True,
-        dataloader_pin_memory=False,
-    )
+    model = llama(num_hidden_layers=1)
+    saving: dict[str, Any] = {"save_strategy": "steps", "save_steps": 3}
+    arguments = trainer_arguments(folder / "out", max_steps=4, **saving)
     controller = MixtureController(_two_domains(), "odm-exp3", 2, context=15)
     trainer = Trainer(model, **controller.trainer_arguments(arguments))
     trainer.train(resume_from_checkpoint=resume)
