@@ -21,7 +21,7 @@ from mixgym.lm.evaluation import EvaluationWindows, charged_losses
 from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
 from mixgym.lm.norms import LayerNorms
 from mixgym.lm.ranks import Ranks
-from mixgym.lm.recorder import Before, SignalRecorder, nan_to_none
+from mixgym.lm.recorder import Before, Recorded, SignalRecorder, nan_to_none
 from mixgym.lm.seeds import run_seeds
 from mixgym.lm.settings import GradientSettings, Settings
 from mixgym.lm.stream import Batch, MixtureStream
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mixgym.corpus import Corpus
 
 
-class TrainerRun:
+class TrainerRun(Recorded):
     """The side of a run that an environment sees, fed by a Trainer as it goes.
 
     A `Run`. A decision is `begin`, then for every optimiser step `draw` and `note` once a
@@ -87,13 +87,7 @@ class TrainerRun:
         self._gradients: DomainGradients | None = None
         if gradients is not None:
             self._gradients = DomainGradients(model, gradients, corpus.K)
-        self._recorder = SignalRecorder(
-            corpus.natural,
-            np.array([d.bytes_per_token("train") for d in corpus.domains]),
-            model.config.vocab_size,
-            settings,
-            total_steps,
-        )
+        self._recorder = SignalRecorder.of(corpus, model.config.vocab_size, settings, total_steps)
         self.ledger = Ledger()
         self.learning_rate = float("nan")
         self.ends = 0
@@ -109,26 +103,6 @@ class TrainerRun:
         self._batches: Iterator[Batch] = iter(())
         self._armed = ExitStack()
         self._capture: Capture | None = None
-
-    @property
-    def step(self) -> int:
-        """Optimiser steps done."""
-        return self._recorder.step
-
-    @property
-    def decision(self) -> int:
-        """Decisions done."""
-        return self._recorder.decision
-
-    @property
-    def diverged(self) -> bool:
-        """Whether a loss was beyond the limit; the mixture then stays as it is."""
-        return self._recorder.diverged
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """(L,) names of the weight matrices whose norms are signals."""
-        return self._norms.names
 
     @property
     def mixture(self) -> NDArray[np.float64]:
@@ -263,10 +237,6 @@ class TrainerRun:
     def refresh_norms(self) -> None:
         """Measure the weight norms again, after the weights were changed from outside."""
         self._recorder.norms = self._norms.weights()
-
-    def has_diverged(self, loss: NDArray[np.float64]) -> bool:
-        """Whether any of (K,) losses is beyond the limit (see `SignalRecorder.has_diverged`)."""
-        return self._recorder.has_diverged(loss)
 
     def signals(self) -> Signals:
         """Return the signals between decisions."""

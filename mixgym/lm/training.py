@@ -24,7 +24,7 @@ from mixgym.lm.models import ModelSpec, build_model, empty_model, model_config
 from mixgym.lm.norms import LayerNorms
 from mixgym.lm.optimiser import build_optimiser
 from mixgym.lm.precision import resolve_precision
-from mixgym.lm.recorder import SignalRecorder
+from mixgym.lm.recorder import Recorded, SignalRecorder
 from mixgym.lm.reweighting import Reweighting, loss_shares, prepare
 from mixgym.lm.seeds import run_seeds
 from mixgym.lm.settings import PRESETS, GradientSettings, Settings, whole_number
@@ -54,7 +54,7 @@ class Snapshot:
     state: Mapping[str, Any]
 
 
-class TrainingRun:
+class TrainingRun(Recorded):
     """Train one causal language model on one corpus, a mixture at a time.
 
     The same corpus, arguments, seed and mixtures give the same run bit for bit on one machine and
@@ -124,12 +124,8 @@ class TrainingRun:
             self._gradients: DomainGradients | None = None
             if gradients is not None:
                 self._gradients = DomainGradients(self.model, gradients, corpus.K)
-            self._recorder = SignalRecorder(
-                corpus.natural,
-                np.array([d.bytes_per_token("train") for d in corpus.domains]),
-                self.model.config.vocab_size,
-                settings,
-                total_steps,
+            self._recorder = SignalRecorder.of(
+                corpus, self.model.config.vocab_size, settings, total_steps
             )
             with private_rng(seeds.noise, settings.device):
                 self._rng = rng_state(settings.device)
@@ -140,26 +136,6 @@ class TrainingRun:
 
     def _torch(self) -> AbstractContextManager[None]:
         return own_torch_state(self.settings.threads, self.settings.device)
-
-    @property
-    def step(self) -> int:
-        """Optimiser steps done."""
-        return self._recorder.step
-
-    @property
-    def decision(self) -> int:
-        """Decisions done."""
-        return self._recorder.decision
-
-    @property
-    def diverged(self) -> bool:
-        """Whether a training loss was beyond the limit of `has_diverged`, or not a number."""
-        return self._recorder.diverged
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """(L,) names of the weight matrices whose norms are signals."""
-        return self._norms.names
 
     def autocast(self) -> torch.autocast:
         """Return a fresh context of the run's precision."""
@@ -295,10 +271,6 @@ class TrainingRun:
         if capture is not None:
             capture.shares = shares
         return (losses.mean(dim=1) * torch.from_numpy(shares).to(losses)).sum(), loss
-
-    def has_diverged(self, loss: NDArray[np.float64]) -> bool:
-        """Whether any of (K,) losses is beyond the limit (see `SignalRecorder.has_diverged`)."""
-        return self._recorder.has_diverged(loss)
 
     def refresh_norms(self) -> None:
         """Measure the weight norms again, after the weights were changed from outside."""

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from mixgym.errors import CheckpointError
 from mixgym.files import read_json
-from mixgym.lm.checkpoint import naming, plain
+from mixgym.lm.checkpoint import check_corpus, naming, plain
 from mixgym.lm.checkpoint import save as write
 from mixgym.tensors import read_tensors
 
@@ -120,12 +120,7 @@ def load(
             "runs with TrainingRun.load"
         )
     record: _Record = read_json(folder / "run.json", _Record, remedy=_REMEDY)
-    if record["corpus_hash"] != corpus.hash:
-        raise CheckpointError(
-            f"the checkpoint {folder} was trained on corpus {record['corpus_hash'][:12]} "
-            f"({record['corpus_spec']}), the corpus given is {corpus.hash[:12]} ({corpus.spec}): "
-            "load the corpus it was made with"
-        )
+    check_corpus(folder, record, corpus)
     entry, gradients = record["tensors"], record["gradients"]
     file = folder / Path(entry["file"]).name
     try:
