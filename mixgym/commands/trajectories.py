@@ -97,9 +97,12 @@ def evaluate_offline(
     \b
     mixgym trajectories evaluate policy --dataset random --dataset heuristic
     """
-    from mixgym.trajectories.evaluation import evaluate_saved
+    from mixgym.trajectories.evaluation import evaluate_policy_offline, offline_policy
 
-    result = evaluate_saved(policy, dataset, steps=steps, replicates=replicates, seed=seed)
+    _, learned, held_out = offline_policy(policy, dataset)
+    result = evaluate_policy_offline(
+        learned, held_out, steps=steps, replicates=replicates, seed=seed
+    )
     table = Table(title=f"{policy}: {result.episodes} held-out episodes, gamma {result.gamma}")
     for heading in ("", "return", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -132,9 +135,11 @@ def explain(
     \b
     mixgym trajectories explain policy --dataset logged --figure policy.png
     """
-    from mixgym.trajectories.explain import draw_explanation, explain_saved
+    from mixgym.trajectories.evaluation import offline_policy
+    from mixgym.trajectories.explain import draw_explanation, explain_policy
 
-    found = explain_saved(policy, dataset, states=states, seed=seed)
+    data, learned, held_out = offline_policy(policy, dataset)
+    found = explain_policy(learned, data[0], held_out, states=states, seed=seed)
     last = len(found.mixtures) - 1
     table = Table(title=f"{policy}: mean mixture", box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("domain")
