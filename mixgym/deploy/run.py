@@ -17,11 +17,12 @@ from mixgym.deploy.losses import sequence_losses
 from mixgym.deploy.samples import check_samples, samples
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
-from mixgym.lm.evaluation import EvaluationWindows, charged_losses
+from mixgym.lm.composed import ComposedRun
+from mixgym.lm.evaluation import EvaluationWindows
 from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
 from mixgym.lm.norms import LayerNorms
 from mixgym.lm.ranks import Ranks
-from mixgym.lm.recorder import Before, Recorded, SignalRecorder, nan_to_none
+from mixgym.lm.recorder import Before, SignalRecorder, nan_to_none
 from mixgym.lm.seeds import run_seeds
 from mixgym.lm.settings import GradientSettings, Settings
 from mixgym.lm.stream import Batch, MixtureStream
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from mixgym.corpus import Corpus
 
 
-class TrainerRun(Recorded):
+class TrainerRun(ComposedRun):
     """The side of a run that an environment sees, fed by a Trainer as it goes.
 
     A `Run`. A decision is `begin`, then for every optimiser step `draw` and `note` once a
@@ -234,10 +235,6 @@ class TrainerRun(Recorded):
         device = next(self.model.parameters()).device.type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=False)
 
-    def refresh_norms(self) -> None:
-        """Measure the weight norms again, after the weights were changed from outside."""
-        self._recorder.norms = self._norms.weights()
-
     def signals(self) -> Signals:
         """Return the signals between decisions."""
         if self._gradients is not None:
@@ -304,37 +301,6 @@ class TrainerRun(Recorded):
     def _add_up_gradients(self) -> None:
         for total in self._gradient_sums():
             self.ranks.add(total)
-
-    def evaluate(
-        self,
-        split: str = "validation",
-        *,
-        domains: ArrayLike | None = None,
-        windows: int = 128,
-        account: str = "evaluation",
-    ) -> NDArray[np.float64]:
-        """As `Run.evaluate`, the domains divided among the processes."""
-        chosen = list(range(self.corpus.K)) if domains is None else np.asarray(domains).tolist()
-        rank, world = self.ranks.rank, self.ranks.world
-        result = charged_losses(
-            self.model,
-            self.held_out,
-            self.autocast(),
-            self.ledger,
-            split,
-            domains=chosen[rank::world],
-            windows=windows,
-            account=account,
-        )
-        if world > 1:
-            every = self.ranks.gather(torch.from_numpy(result)).numpy()
-            for place, k in enumerate(chosen):
-                result[k] = every[place % world, k]
-            others = [k for place, k in enumerate(chosen) if place % world != rank]
-            number = sum(len(self.held_out.tokens(split, k, windows)) for k in others)
-            tokens = number * self.settings.context
-            self.ledger.charge(account, tokens=tokens, flops=2.0 * self.n_parameters * tokens)
-        return result
 
     # --- checkpoints ----------------------------------------------------------------------------
 

@@ -156,7 +156,7 @@ def ensure_base(
     if rebuild or not done.exists():
         with progress.reporter(reporter) as report:
             train = partial(_train, spec, corpus, folder, report)
-            fill_once(done, train, report, verb="trains", rebuild=rebuild)
+            fill_once(done, train, report, "trains", rebuild)
     return _read(folder, corpus)
 
 

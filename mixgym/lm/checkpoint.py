@@ -28,7 +28,7 @@ FORMAT = 1
 _REMEDY = "restore it from a copy"
 
 
-class _TensorFile(TypedDict):
+class TensorFile(TypedDict):
     file: str
     sha256: str
 
@@ -51,21 +51,26 @@ class _Scalars(RecorderState):
     ledger: dict[str, _Account]
 
 
-class RunRecord(TypedDict):
-    """`run.json`: the run's identity, the tensors' file, and its scalars."""
+class Identity(TypedDict):
+    """What every checkpoint says of its runs."""
 
-    format: int
     corpus_hash: str
     corpus_spec: dict[str, Any]
     model_spec: str | dict[str, Any]
     model_config: dict[str, Any]
     settings: dict[str, Any]
     total_steps: int
-    seed: int
     evaluation_seed: int
+    tensors: TensorFile
+
+
+class RunRecord(Identity):
+    """`run.json`: the run's identity, the tensors' file, and its scalars."""
+
+    format: int
+    seed: int
     gradients: NotRequired[dict[str, Any] | None]
     text_sequences: NotRequired[int]
-    tensors: _TensorFile
     scalars: _Scalars
 
 

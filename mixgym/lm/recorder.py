@@ -16,7 +16,6 @@ from mixgym.signals import Signals
 
 if TYPE_CHECKING:
     from mixgym.corpus import Corpus
-    from mixgym.lm.norms import LayerNorms
 
 #: Above this multiple of the uniform prediction's loss, ln(vocabulary), training has diverged.
 DIVERGENCE_FACTOR = 3.0
@@ -241,37 +240,6 @@ class SignalRecorder:
         self.last_seen = np.array(saved["last_seen"], dtype=np.int64)
         self.mixture = np.array(saved["mixture"], dtype=np.float64)
         self.norms = np.array(saved["norms"], dtype=np.float64)
-
-
-class Recorded:
-    """What a run tells of itself by the parts that it is made of; a mixin."""
-
-    _recorder: SignalRecorder
-    _norms: LayerNorms
-
-    @property
-    def step(self) -> int:
-        """Optimiser steps done."""
-        return self._recorder.step
-
-    @property
-    def decision(self) -> int:
-        """Decisions done."""
-        return self._recorder.decision
-
-    @property
-    def diverged(self) -> bool:
-        """Whether a training loss was beyond the limit of `has_diverged`, or not a number."""
-        return self._recorder.diverged
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """(L,) names of the weight matrices whose norms are signals."""
-        return self._norms.names
-
-    def has_diverged(self, loss: NDArray[np.float64]) -> bool:
-        """Whether any of (K,) losses is beyond the limit (see `SignalRecorder.has_diverged`)."""
-        return self._recorder.has_diverged(loss)
 
 
 def nan_to_none(values: NDArray[np.float64]) -> list[float | None]:

@@ -18,13 +18,14 @@ from torch.nn import functional
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm import checkpoint, state
-from mixgym.lm.evaluation import EvaluationWindows, charged_losses
+from mixgym.lm.composed import ComposedRun
+from mixgym.lm.evaluation import EvaluationWindows
 from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
 from mixgym.lm.models import ModelSpec, build_model, empty_model, model_config
 from mixgym.lm.norms import LayerNorms
 from mixgym.lm.optimiser import build_optimiser
 from mixgym.lm.precision import resolve_precision
-from mixgym.lm.recorder import Recorded, SignalRecorder
+from mixgym.lm.recorder import SignalRecorder
 from mixgym.lm.reweighting import Reweighting, loss_shares, prepare
 from mixgym.lm.seeds import run_seeds
 from mixgym.lm.settings import PRESETS, GradientSettings, Settings, whole_number
@@ -54,7 +55,7 @@ class Snapshot:
     state: Mapping[str, Any]
 
 
-class TrainingRun(Recorded):
+class TrainingRun(ComposedRun):
     """Train one causal language model on one corpus, a mixture at a time.
 
     The same corpus, arguments, seed and mixtures give the same run bit for bit on one machine and
@@ -272,48 +273,12 @@ class TrainingRun(Recorded):
             capture.shares = shares
         return (losses.mean(dim=1) * torch.from_numpy(shares).to(losses)).sum(), loss
 
-    def refresh_norms(self) -> None:
-        """Measure the weight norms again, after the weights were changed from outside."""
-        with self._torch():
-            self._recorder.norms = self._norms.weights()
-
     def signals(self) -> Signals:
         """Return the signals of a run between decisions (before the first: nothing sampled)."""
         with self._torch():
             if self._gradients is not None:
                 self._gradients.reset()
             return replace(self._recorder.between(self.stream), **self._measured([]))
-
-    def evaluate(
-        self,
-        split: str = "validation",
-        *,
-        domains: ArrayLike | None = None,
-        windows: int = 128,
-        account: str = "evaluation",
-    ) -> NDArray[np.float64]:
-        """Measure the loss on fixed held-out windows without changing the run.
-
-        Args:
-            split: `"validation"`, or `"test"` for reports only.
-            domains: indices of the domains to measure; all by default.
-            windows: windows a domain (fewer where the split holds fewer).
-            account: ledger account that pays.
-
-        Returns:
-            (K,) float64, nats per byte, NaN where not measured.
-        """
-        with self._torch():
-            return charged_losses(
-                self.model,
-                self.held_out,
-                self.autocast(),
-                self.ledger,
-                split,
-                domains=domains,
-                windows=windows,
-                account=account,
-            )
 
     def fork(self) -> Self:
         """Return an independent copy that continues identically; milliseconds for small models."""
