@@ -84,7 +84,7 @@ def build_once(
 
     See `mixgym.corpus.once`.
     """
-    fill_once(manifest_path(folder), lambda: _stamp(folder, make()), reporter, rebuild=rebuild)
+    fill_once(manifest_path(folder), lambda: _stamp(folder, make()), reporter, "builds", rebuild)
     return folder
 
 

@@ -13,12 +13,7 @@ from mixgym.corpus.progress import Reporter
 
 
 def fill_once(
-    done: Path,
-    make: Callable[[], object],
-    reporter: Reporter,
-    *,
-    verb: str = "builds",
-    rebuild: bool = False,
+    done: Path, make: Callable[[], object], reporter: Reporter, verb: str, rebuild: bool = False
 ) -> None:
     """Have `make` fill a folder two below the cache unless its file `done`, written last, is there.
 
