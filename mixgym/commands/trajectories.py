@@ -21,6 +21,10 @@ DatasetFolder = Annotated[
     Path, typer.Argument(help="The --out of mixgym collect, or a dataset's folder.", metavar="DIR")
 ]
 
+Datasets = Annotated[
+    list[Path], typer.Option("--dataset", help="As it was given to mixgym train. Repeat.")
+]
+
 
 @trajectories.command()
 def show(
@@ -77,9 +81,7 @@ def score(
 @trajectories.command("evaluate")
 def evaluate_offline(
     policy: Policy,
-    dataset: Annotated[
-        list[Path], typer.Option("--dataset", help="As it was given to mixgym train. Repeat.")
-    ],
+    dataset: Datasets,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -115,9 +117,7 @@ def evaluate_offline(
 @trajectories.command()
 def explain(
     policy: Policy,
-    dataset: Annotated[
-        list[Path], typer.Option("--dataset", help="As it was given to mixgym train. Repeat.")
-    ],
+    dataset: Datasets,
     figure: Annotated[
         Path | None,
         typer.Option("--figure", help="Draw its mixtures by decision and what moves them (PNG)."),
