@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +66,21 @@ def unmeasured(K: int = 4, **given: Any) -> Signals:
         array = isinstance(value, list | tuple | np.ndarray)
         values[name] = np.asarray(value, dtype=np.float32) if array else value
     return Signals(**values)
+
+
+#: Ways to copy a run, by name; a path is for those that need a place.
+COPIES: dict[str, Callable[[Any, Path], Any]] = {
+    "fork": lambda run, path: run.fork(),
+    "deepcopy": lambda run, path: copy.deepcopy(run),
+    "pickle": lambda run, path: pickle.loads(pickle.dumps(run)),
+}
+
+
+def flip_last_bit(path: Path) -> None:
+    """Damage a file where its length does not tell."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
 
 
 def llama(context: int = 15, **changes: Any) -> torch.nn.Module:

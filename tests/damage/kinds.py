@@ -588,6 +588,8 @@ _CORPORA, _BASES = "cache/corpora", "cache/bases/*"
 _SLOW = ("resume", "replay", "probe")
 _RUN_READER, _BASE_READER = {"load": _load_run}, {"load": _load_base}
 _STUDY, _TRAINER = {"resume": _resume_study}, {"resume": _resume_trainer}
+_SAVED = _trainers_checkpoint
+_PROBED = {"probe": _probe_table}
 _TEXT, _TOKENS, _MERGED = {"start": _start("bytes")}, {"start": _start(BPE)}, {"load": _load_merged}
 _COLLECTION = {"resume": _resume_collection}
 
@@ -596,13 +598,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("run", "run/state-*.safetensors", "tensors", _checkpoint, _RUN_READER),
     Kind("base", f"{_BASES}/base.json", "json", _base, _BASE_READER),
     Kind("base", f"{_BASES}/checkpoint/run.json", "json", _base, _BASE_READER),
-    Kind(
-        "base",
-        f"{_BASES}/checkpoint/state-*.safetensors",
-        "tensors",
-        _base,
-        _BASE_READER,
-    ),
+    Kind("base", f"{_BASES}/checkpoint/state-*.safetensors", "tensors", _base, _BASE_READER),
     Kind("comparison", "out/config.json", "json", _comparison, _RESUME, _SLOW),
     Kind("comparison", f"{_RUN}/config.json", "json", _comparison, _ALL, _SLOW),
     Kind(
@@ -677,27 +673,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("corpus", f"{_CORPORA}/*/tokens/*/tokenizer.json", "json", _corpus, _TOKENS),
     Kind("corpus", f"{_CORPORA}/*/tokens/*/tokenizer.sha256", "bytes", _corpus, _TOKENS),
     Kind("corpus", f"{_CORPORA}/*/tokens/*/one.train.bin", "bytes", _corpus, _TOKENS),
-    Kind(
-        "merged corpus",
-        f"{_CORPORA}/merge-*/manifest.json",
-        "json",
-        _merged,
-        _MERGED,
-    ),
-    Kind(
-        "merged corpus",
-        f"{_CORPORA}/files-*/manifest.json",
-        "json",
-        _merged,
-        _MERGED,
-    ),
-    Kind(
-        "merged corpus",
-        f"{_CORPORA}/merge-*/text/source.train.bin",
-        "bytes",
-        _merged,
-        _MERGED,
-    ),
+    Kind("merged corpus", f"{_CORPORA}/merge-*/manifest.json", "json", _merged, _MERGED),
+    Kind("merged corpus", f"{_CORPORA}/files-*/manifest.json", "json", _merged, _MERGED),
+    Kind("merged corpus", f"{_CORPORA}/merge-*/text/source.train.bin", "bytes", _merged, _MERGED),
     Kind("division", "division.npz", "bytes", _division, {"load": _load_division}),
     Kind(
         "trainer",
@@ -715,14 +693,7 @@ KINDS: tuple[Kind, ...] = (
         _TRAINER,
         _SLOW,
     ),
-    Kind(
-        "trainer",
-        "out/checkpoint-3/mixgym/agent",
-        "json",
-        _trainers_checkpoint,
-        _TRAINER,
-        _SLOW,
-    ),
+    Kind("trainer", "out/checkpoint-3/mixgym/agent", "json", _SAVED, _TRAINER, _SLOW),
     Kind(
         "suite",
         "mine.yml",

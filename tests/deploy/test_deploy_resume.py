@@ -17,6 +17,7 @@ from mixgym.deploy import MixtureCallback, MixtureController
 from mixgym.deploy.run import TrainerRun
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.lm.settings import gpt_neox
+from tests.tiny import flip_last_bit
 
 Arguments = Callable[..., TrainingArguments]
 Control = Callable[..., MixtureController]
@@ -266,8 +267,6 @@ def test_changed_tensors_are_refused(
 ) -> None:
     train(model, arguments(**SAVING), control("odm-exp3"))
     file = folder / "mixgym" / "tensors.safetensors"
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
+    flip_last_bit(file)
     with pytest.raises(CheckpointError, match=r"tensors[.]safetensors.*an earlier checkpoint"):
         train(model, arguments(**SAVING), control("odm-exp3"), resume=str(folder))
