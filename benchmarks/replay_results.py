@@ -7,7 +7,8 @@
 
 From the clone's root. Runs go to `OUT/SUITE` and are resumed where they stopped; times are not
 compared. Another kind of processor may round otherwise: there, run the older code first, then the
-newer one `--against` what it left. The exit code is 1 if a number differs.
+newer one `--against` what it left; `--decisions 4` then suffices for both. The exit code is 1 if a
+number differs.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ VARYING = (
 )
 
 
-def part_of(study: Study, arms: tuple[str, ...], seed: int) -> Study:
-    """Return the study of some `COMPARISON/LABEL` arms and one seed.
+def part_of(study: Study, arms: tuple[str, ...], seed: int, decisions: int | None) -> Study:
+    """Return the study of some `COMPARISON/LABEL` arms and one seed, shortened to `decisions`.
 
     Raises:
         SystemExit: an arm that the suite does not have, naming those it has.
@@ -77,6 +78,9 @@ def part_of(study: Study, arms: tuple[str, ...], seed: int) -> Study:
         if agents:
             reference = agents[0].label
             part = replace(comparison, agents=agents, seeds=(seed,), reference=reference)
+            if decisions is not None:
+                arguments = {**part.env_arguments, "decisions": decisions}
+                part = replace(part, env_arguments=arguments)
             comparisons.append(part)
     return replace(study, comparisons=tuple(comparisons), suite=True)
 
@@ -111,7 +115,8 @@ def difference(stored: dict[str, str], found: dict[str, str]) -> str:
 def replay(suite: str, options: argparse.Namespace, table: Table) -> bool:
     """Run a suite's part, add a row an arm to the table, and return whether all is equal."""
     arms = tuple(options.arm) or SAMPLE[suite]
-    study = part_of(read_suite(HERE / "suites" / f"{suite}.yml"), arms, options.seed)
+    whole = read_suite(HERE / "suites" / f"{suite}.yml")
+    study = part_of(whole, arms, options.seed, options.decisions)
     pairs = [(x.name, label) for x in study.comparisons for label in x.labels]
     if options.show:
         for pair in pairs:
@@ -141,6 +146,7 @@ def main() -> None:
     parser.add_argument("suites", nargs="*", help=f"of {', '.join(SAMPLE)}; all by default")
     parser.add_argument("--arm", action="append", default=[], help="COMPARISON/LABEL of one suite")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--decisions", type=int, help="shorten the episodes; needs --against")
     parser.add_argument("--out", type=Path, default=Path("runs/replayed"))
     parser.add_argument("--against", type=Path, help="another --out, instead of what is committed")
     parser.add_argument("--workers", type=int, help="processes; one a CPU by default")

@@ -178,8 +178,8 @@ def find_control(candidates: Iterable[Path], expected: str) -> SavedControl:
         if digest(saved.mark) == expected:
             return saved
     raise CheckpointError(
-        f"the state of the MixtureController that belongs to this checkpoint is not in "
-        f"{' or '.join(looked)}: name the folder that the Trainer resumes from, "
+        f"the state of the MixtureController that belongs to this checkpoint ({FOLDER}/{STATE}) is "
+        f"not in {' or '.join(looked)}: name the folder that the Trainer resumes from, "
         "MixtureCallback(controller, resume_from=FOLDER)"
     )
 

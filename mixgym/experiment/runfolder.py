@@ -141,6 +141,8 @@ class MetricsWriter:
     def __init__(self, directory: Path, names: Sequence[str]) -> None:
         self._directory = directory
         columns = [*SCALARS, *(f"{kind}.{name}" for kind in PER_DOMAIN for name in names)]
+        # What stands there, of a killed process or not, is replaced: a link would be followed.
+        (directory / _PARTIAL).unlink(missing_ok=True)
         self._file: TextIO = (directory / _PARTIAL).open("w", newline="", encoding="utf-8")
         self._writer = csv.writer(self._file, lineterminator="\n")
         self._writer.writerow(columns)

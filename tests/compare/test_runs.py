@@ -157,6 +157,15 @@ def test_an_unfinished_run_is_executed_again_with_the_same_numbers(study_copy: P
     assert seen == [0, 1, 2] and not (directory / ".metrics.csv.partial").exists()
 
 
+def test_a_link_in_the_place_of_an_unfinished_table_is_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "mine.txt"
+    other.write_text("mine")
+    (tmp_path / ".metrics.csv.partial").symlink_to(other)
+    writer = MetricsWriter(tmp_path, ["code"])
+    writer.finish()
+    assert other.read_text() == "mine" and not (tmp_path / "metrics.csv").is_symlink()
+
+
 def test_resuming_repeats_nothing_and_adds_what_is_new(study_copy: Path) -> None:
     before = stamps(study_copy)
     (study_copy / RUN / "result.json").unlink()

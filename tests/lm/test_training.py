@@ -36,6 +36,11 @@ def trajectory(run: TrainingRun) -> list[float]:
     return result
 
 
+def test_a_model_that_cannot_be_is_refused_by_name(two_domains: Corpus) -> None:
+    with pytest.raises(MixgymError, match=r"transformers refuses the model.*'hidden_size': 7"):
+        TrainingRun(two_domains, {**TINY, "hidden_size": 7}, total_steps=1, settings=SETTINGS)
+
+
 def test_it_learns(two_domains: Corpus) -> None:
     run = tiny(two_domains)
     before = run.evaluate(windows=16)
