@@ -21,16 +21,8 @@ from mixgym.errors import MixgymError
 from mixgym.experiment.request import AgentSpec
 from mixgym.train import TrainingRequest, policy_agent, train_agent
 from tests.agents.toy import driven
+from tests.tiny import ENV, TINY
 
-ENV = "mixgym/NanoPretrain-v0"
-TINY: dict[str, Any] = {
-    "domains": ["recipes", "python", "icd10"],
-    "limit": None,
-    "decisions": 3,
-    "steps_per_decision": 2,
-    "evaluation_windows": 2,
-    "report_windows": 2,
-}
 SMALL: dict[str, Any] = {"network": "tokens", "width": 8, "updates_per_decision": 2}
 TRAIN_TOKENS = 3 * 2 * 16 * 64  # decisions, steps, sequences, context
 

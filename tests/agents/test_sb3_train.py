@@ -24,16 +24,8 @@ from mixgym.agents import make_agent
 from mixgym.experiment.request import AgentSpec
 from mixgym.train import TrainingRequest, policy_agent, train_agent
 from tests.agents.toy import driven, step
+from tests.tiny import ENV, TINY
 
-ENV = "mixgym/NanoPretrain-v0"
-TINY: dict[str, Any] = {
-    "domains": ["recipes", "python", "icd10"],
-    "limit": None,
-    "decisions": 3,
-    "steps_per_decision": 2,
-    "evaluation_windows": 2,
-    "report_windows": 2,
-}
 OFF: dict[str, Any] = {"width": 8, "heads": 2, "batch_size": 4, "gradient_steps": 1, "warmup": 2}
 ON: dict[str, Any] = {"width": 8, "heads": 2, "batch_size": 2, "n_steps": 2, "n_epochs": 1}
 AGENTS = {"sac": OFF, "tqc": {**OFF, "n_quantiles": 5}, "ppo": ON}
