@@ -39,6 +39,7 @@ from statistics import median
 from typing import Any
 
 from beside import ENVIRONMENTS, STEPS_PER_ROUND, measure
+from crew import crew_seconds
 from overhead_batched import NUMBERS, batched
 from overhead_gradients import ALIGNMENT, SIZES, agent, alignment, doremi_proxy
 from tables import replace_rows
@@ -152,10 +153,11 @@ def _peak_mebibytes(code: str, *arguments: str) -> float:
 
 def processes(env_id: str, episodes: int) -> dict[str, Any]:
     """Compare the time of one worker running `episodes` episodes with two running them each."""
+    work = (env_id, str(episodes))
     one, two = [], []
     for _ in range(3):
-        one.append(_run_workers(env_id, episodes, 1))
-        two.append(_run_workers(env_id, episodes, 2))
+        one.append(crew_seconds(WORKER, [work]))
+        two.append(crew_seconds(WORKER, [work, work]))
     rates = [2 * a / b for a, b in zip(one, two, strict=True)]
     return {"one_s": median(one), "two_s": median(two), "episodes_ratio": median(rates)}
 
@@ -175,34 +177,6 @@ for seed in range(int(sys.argv[2])):
         done = env.step(np.zeros(env.action_space.shape, np.float32))[2]
 print("done", flush=True)
 """
-
-
-def _run_workers(env_id: str, episodes: int, workers: int) -> float:
-    from mixgym.experiment.pool import WORKER_ENVIRONMENT
-
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, env_id, str(episodes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **WORKER_ENVIRONMENT},
-        )
-        for _ in range(workers)
-    ]
-    for worker in running:
-        assert worker.stdout is not None and worker.stdout.readline().strip() == "ready"
-    start = time.perf_counter()
-    for worker in running:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    for worker in running:
-        assert worker.stdout is not None and worker.stdout.readline().strip() == "done"
-    seconds = time.perf_counter() - start
-    for worker in running:
-        worker.communicate()
-    return seconds
 
 
 def import_seconds() -> dict[str, Any]:

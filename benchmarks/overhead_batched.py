@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from typing import Any
+
+from crew import crew_seconds
 
 #: Runs that are to be trained.
 NUMBERS = (2, 8, 32)
@@ -57,28 +56,5 @@ def batched(model: str, N: int, workers: int, rounds: int = 3) -> dict[str, Any]
 
 
 def _in_processes(model: str, N: int, workers: int) -> float:
-    from mixgym.experiment.pool import WORKER_ENVIRONMENT
-
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, model, str(STEPS), *map(str, range(first, N, workers))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **WORKER_ENVIRONMENT},
-        )
-        for first in range(min(workers, N))
-    ]
-    for worker in running:
-        assert worker.stdout is not None and worker.stdout.readline().strip() == "ready"
-    start = time.perf_counter()
-    for worker in running:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    for worker in running:
-        assert worker.stdout is not None and worker.stdout.readline().strip() == "done"
-    seconds = time.perf_counter() - start
-    for worker in running:
-        worker.communicate()
-    return seconds
+    seeds = [map(str, range(first, N, workers)) for first in range(min(workers, N))]
+    return crew_seconds(WORKER, [(model, str(STEPS), *own) for own in seeds])

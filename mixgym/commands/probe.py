@@ -45,7 +45,7 @@ def probe(
     mixgym probe out
     mixgym probe out --probe mmlu --probe lambada --items 512 --seeds 3
     """
-    from mixgym.compare.probe_worker import ProbeJob
+    from mixgym.compare.probe_worker import probe_job
     from mixgym.compare.probing import (
         TABLE,
         ProbeRequest,
@@ -73,7 +73,7 @@ def probe(
     study = read_study(out)
     runs = finished_runs(study, out, arm or (), seeds)
     missing = [run for run in runs if probed(run[2], asked) is None]
-    jobs = [ProbeJob(request, directory, asked) for _, request, directory in missing]
+    jobs = [probe_job(request, directory, asked) for _, request, directory in missing]
     failures = []
     if jobs:
         shown = JobsProgress(stderr(), len(runs), len(runs) - len(jobs))

@@ -21,6 +21,10 @@ DatasetFolder = Annotated[
     Path, typer.Argument(help="The --out of mixgym collect, or a dataset's folder.", metavar="DIR")
 ]
 
+Datasets = Annotated[
+    list[Path], typer.Option("--dataset", help="As it was given to mixgym train. Repeat.")
+]
+
 
 @trajectories.command()
 def show(
@@ -77,9 +81,7 @@ def score(
 @trajectories.command("evaluate")
 def evaluate_offline(
     policy: Policy,
-    dataset: Annotated[
-        list[Path], typer.Option("--dataset", help="As it was given to mixgym train. Repeat.")
-    ],
+    dataset: Datasets,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -97,9 +99,12 @@ def evaluate_offline(
     \b
     mixgym trajectories evaluate policy --dataset random --dataset heuristic
     """
-    from mixgym.trajectories.evaluation import evaluate_saved
+    from mixgym.trajectories.evaluation import evaluate_policy_offline, offline_policy
 
-    result = evaluate_saved(policy, dataset, steps=steps, replicates=replicates, seed=seed)
+    _, learned, held_out = offline_policy(policy, dataset)
+    result = evaluate_policy_offline(
+        learned, held_out, steps=steps, replicates=replicates, seed=seed
+    )
     table = Table(title=f"{policy}: {result.episodes} held-out episodes, gamma {result.gamma}")
     for heading in ("", "return", "95 % interval"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -112,9 +117,7 @@ def evaluate_offline(
 @trajectories.command()
 def explain(
     policy: Policy,
-    dataset: Annotated[
-        list[Path], typer.Option("--dataset", help="As it was given to mixgym train. Repeat.")
-    ],
+    dataset: Datasets,
     figure: Annotated[
         Path | None,
         typer.Option("--figure", help="Draw its mixtures by decision and what moves them (PNG)."),
@@ -132,9 +135,11 @@ def explain(
     \b
     mixgym trajectories explain policy --dataset logged --figure policy.png
     """
-    from mixgym.trajectories.explain import draw_explanation, explain_saved
+    from mixgym.trajectories.evaluation import offline_policy
+    from mixgym.trajectories.explain import draw_explanation, explain_policy
 
-    found = explain_saved(policy, dataset, states=states, seed=seed)
+    data, learned, held_out = offline_policy(policy, dataset)
+    found = explain_policy(learned, data[0], held_out, states=states, seed=seed)
     last = len(found.mixtures) - 1
     table = Table(title=f"{policy}: mean mixture", box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("domain")

@@ -56,12 +56,11 @@ class Comparison:
         if not self.agents:
             raise MixgymError(f"no agents to compare on {self.env}: give at least one --agent")
         labels = [agent.label for agent in self.agents]
-        for label in labels:
-            if labels.count(label) > 1:
-                raise MixgymError(
-                    f"two agents are labelled {label!r}: give one another label, "
-                    f"as in other={label}:{{...}}"
-                )
+        if label := _repeated(labels):
+            raise MixgymError(
+                f"two agents are labelled {label!r}: give one another label, "
+                f"as in other={label}:{{...}}"
+            )
         if not self.seeds:
             raise MixgymError(f"no seeds for {self.env}: give --seeds 1 or more")
         for seed in self.seeds:
@@ -121,6 +120,10 @@ class Comparison:
         )
 
 
+def _repeated(names: Sequence[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
+
+
 def seed_range(seeds: int | Sequence[int], first: int = 0) -> tuple[int, ...]:
     """`seeds` seeds from `first` on if it is a number, else the given ones.
 
@@ -154,9 +157,8 @@ class Study:
         if not self.comparisons:
             raise MixgymError(f"study {self.name!r} has no comparisons; add one to the suite")
         names = [comparison.name for comparison in self.comparisons]
-        for name in names:
-            if names.count(name) > 1:
-                raise MixgymError(f"two comparisons are named {name!r}: give one a name of its own")
+        if name := _repeated(names):
+            raise MixgymError(f"two comparisons are named {name!r}: give one a name of its own")
         object.__setattr__(self, "suite", self.suite or len(names) > 1)
 
     @property

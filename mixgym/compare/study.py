@@ -24,10 +24,10 @@ from mixgym.compare.summary import (
 from mixgym.compare.table import arms, rich_tables
 from mixgym.errors import DamagedFileError, MixgymError
 from mixgym.experiment.outfolder import CONFIG, is_empty, out_folder
-from mixgym.experiment.pool import Failure, check_workers, run_pool
+from mixgym.experiment.pool import Failure, Job, check_workers, run_pool
 from mixgym.experiment.progress import JobsProgress
 from mixgym.experiment.request import AgentSpec
-from mixgym.experiment.run_worker import RunJob
+from mixgym.experiment.run_worker import run_job
 from mixgym.experiment.runfolder import finished_result, is_finished
 from mixgym.files import read_json, write_json
 
@@ -174,11 +174,14 @@ def read_study(out: str | Path) -> Study:
 def _execute(
     study: Study, out: Path, workers: int | None, timing_steps: int, console: Console
 ) -> list[Failure]:
-    jobs, done = [], 0
+    jobs: list[Job] = []
+    waiting: list[Path] = []
+    done = 0
     for comparison, request in study.requests():
         directory = out / study.run_directory(comparison, request.agent.label, request.seed)
         if finished_result(directory, request) is None:
-            jobs.append(RunJob(request, directory, timing_steps))
+            jobs.append(run_job(request, directory, timing_steps))
+            waiting.append(directory)
         else:
             done += 1
     total = done + len(jobs)
@@ -189,7 +192,7 @@ def _execute(
         with JobsProgress(console, total, done) as progress:
             return run_pool(jobs, workers, progress)
     except KeyboardInterrupt:
-        finished = done + sum(is_finished(job.directory) for job in jobs)
+        finished = done + sum(map(is_finished, waiting))
         raise StudyInterrupted(
             f"interrupted: {finished} of {total} runs are finished and kept in {out}; "
             "rerun the same command with --resume to go on"

@@ -14,9 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from filelock import FileLock, Timeout
-
-from mixgym.corpus.cache import writing
 from mixgym.corpus.manifest import (
     DomainEntry,
     DomainText,
@@ -26,6 +23,7 @@ from mixgym.corpus.manifest import (
     manifest_path,
     write_manifest,
 )
+from mixgym.corpus.once import fill_once
 from mixgym.corpus.progress import Reporter
 from mixgym.corpus.recipe import CorpusRecipe, DomainRecipe
 from mixgym.corpus.split import SPLITS, assign_splits
@@ -84,27 +82,9 @@ def build_once(
 ) -> Path:
     """Have `make` fill `folder` unless its manifest, written last, is there already.
 
-    One builder at a time: a second waits for the first and uses its result.
+    See `mixgym.corpus.once`.
     """
-    done = manifest_path(folder)
-    if done.exists() and not rebuild:
-        return folder
-    with writing(folder.parent.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.parent / f".{folder.name}.lock")
-        try:
-            lock.acquire(timeout=0.1)
-        except Timeout:
-            reporter.start(0, f"waiting for another process that builds {folder.name}")
-            lock.acquire()
-        try:
-            if rebuild and folder.exists():
-                done.unlink(missing_ok=True)
-                shutil.rmtree(folder)
-            if not done.exists():
-                _stamp(folder, make())
-        finally:
-            lock.release()
+    fill_once(manifest_path(folder), lambda: _stamp(folder, make()), reporter, "builds", rebuild)
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, NotRequired
+from typing import BinaryIO
 
 from filelock import FileLock
 from typing_extensions import TypedDict
@@ -43,13 +43,9 @@ class TokenSplits(TypedDict):
 
 
 class Sidecar(TypedDict):
-    """What stands beside a domain's token files.
-
-    `tokenizer` is that one's hash, `tokenizer_file` the SHA-256 of the file of a trained one.
-    """
+    """What stands beside a domain's token files; `tokenizer` is the tokenizer's hash."""
 
     tokenizer: str
-    tokenizer_file: NotRequired[str | None]
     splits: TokenSplits
 
 
@@ -105,12 +101,6 @@ def token_files(
     """
     target = folder / "tokens" / tokenizer.id
     sidecar = target / f"{name}.json"
-    trained = target / "tokenizer.json"
-    digest = sha256_of(trained) if trained.exists() else None
-    if sidecar.exists():
-        made_with = read_facts(sidecar, Sidecar, damage).get("tokenizer_file", digest)
-        if made_with != digest:
-            raise damage(trained, "it is not the one that made the tokens beside it")
 
     def current() -> bool:
         return sidecar.exists() and _current(read_facts(sidecar, Sidecar, damage), tokenizer, texts)
@@ -124,7 +114,7 @@ def token_files(
                     made = {
                         split: _write(tokenizer, target, name, texts[split]) for split in SPLITS
                     }
-                    facts = {"tokenizer": tokenizer.hash, "tokenizer_file": digest, "splits": made}
+                    facts = {"tokenizer": tokenizer.hash, "splits": made}
                     write_json(sidecar, facts, digest=True)
                     for split, fact in made.items():
                         stamp.trust(target / f"{name}.{split}.bin", fact["sha256"])

@@ -18,27 +18,19 @@ _BPE = re.compile(r"bpe-(\d+)")
 
 
 class Tokenizer(Protocol):
-    """What a corpus needs of a tokenizer."""
+    """What a corpus needs of a tokenizer.
 
-    @property
-    def id(self) -> str:
-        """Short name, usable as a folder's."""
-        ...
+    Attributes:
+        id: short name, usable as a folder's.
+        vocab_size: number of tokens; ids are below it.
+        separator: id of the token that ends every document.
+        hash: hex SHA-256 of everything that decides the ids.
+    """
 
-    @property
-    def vocab_size(self) -> int:
-        """Number of tokens; ids are below it."""
-        ...
-
-    @property
-    def separator(self) -> int:
-        """Id of the token that ends every document."""
-        ...
-
-    @property
-    def hash(self) -> str:
-        """Hex SHA-256 of everything that decides the ids."""
-        ...
+    id: str
+    vocab_size: int
+    separator: int
+    hash: str
 
     def encode(self, text: str) -> np.ndarray:
         """Token ids of `text`, 1-D, without a separator."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from transformers import TrainerCallback
 from transformers.trainer_callback import ExportableState
@@ -13,9 +13,32 @@ from mixgym.deploy.requirements import check_arguments, check_data
 from mixgym.errors import CheckpointError, MixgymError
 
 if TYPE_CHECKING:
-    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers import PreTrainedModel, TrainerControl, TrainerState, TrainingArguments
 
-    from mixgym.deploy.controller import MixtureController
+    from mixgym.deploy.batches import TicketStream
+    from mixgym.deploy.checkpoint import SavedControl
+    from mixgym.deploy.run import TrainerRun
+
+
+class Control(Protocol):
+    """What the callback needs of a `mixgym.deploy.MixtureController`."""
+
+    stream: TicketStream
+
+    @property
+    def running(self) -> TrainerRun | None: ...
+    @property
+    def run(self) -> TrainerRun: ...
+    def collate(self, features: list[Any]) -> Any: ...
+    def start(
+        self,
+        args: TrainingArguments,
+        max_steps: int,
+        model: PreTrainedModel,
+        saved: SavedControl | None = None,
+    ) -> None: ...
+    def step_done(self) -> None: ...
+    def save(self, folder: Path, *, write: bool) -> None: ...
 
 
 class MixtureCallback(TrainerCallback, ExportableState):
@@ -31,13 +54,13 @@ class MixtureCallback(TrainerCallback, ExportableState):
     """
 
     def __init__(
-        self, controller: MixtureController | None = None, resume_from: str | Path | None = None
+        self, controller: Control | None = None, resume_from: str | Path | None = None
     ) -> None:
         self._controller = controller
         self._resume_from = resume_from
 
     @property
-    def controller(self) -> MixtureController:
+    def controller(self) -> Control:
         """The controller.
 
         Raises:

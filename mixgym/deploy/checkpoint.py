@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from mixgym.errors import CheckpointError, DamagedFileError
 from mixgym.files import atomic_path, read_json, write_json
+from mixgym.lm.recorder import RecorderState
 from mixgym.tensors import read_tensors
 
 #: 1 held the journal of an episode (`deploy.format1`); 2 holds its state, and digests.
@@ -28,14 +29,7 @@ _EPISODE = "episode."
 _REMEDY = "resume from an earlier checkpoint"
 
 
-class _Run(TypedDict):
-    step: int
-    decision: int
-    diverged: bool
-    train_loss: list[float | None]
-    last_seen: list[int]
-    mixture: list[float]
-    norms: list[float | None]
+class _Run(RecorderState):
     seconds: float
     learning_rate: float | None
     loss_before: list[float | None]

@@ -17,7 +17,8 @@ from mixgym.deploy.losses import sequence_losses
 from mixgym.deploy.samples import check_samples, samples
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
-from mixgym.lm.evaluation import EvaluationWindows, charged_losses
+from mixgym.lm.composed import ComposedRun
+from mixgym.lm.evaluation import EvaluationWindows
 from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
 from mixgym.lm.norms import LayerNorms
 from mixgym.lm.ranks import Ranks
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from mixgym.corpus import Corpus
 
 
-class TrainerRun:
+class TrainerRun(ComposedRun):
     """The side of a run that an environment sees, fed by a Trainer as it goes.
 
     A `Run`. A decision is `begin`, then for every optimiser step `draw` and `note` once a
@@ -87,13 +88,7 @@ class TrainerRun:
         self._gradients: DomainGradients | None = None
         if gradients is not None:
             self._gradients = DomainGradients(model, gradients, corpus.K)
-        self._recorder = SignalRecorder(
-            corpus.natural,
-            np.array([d.bytes_per_token("train") for d in corpus.domains]),
-            model.config.vocab_size,
-            settings,
-            total_steps,
-        )
+        self._recorder = SignalRecorder.of(corpus, model.config.vocab_size, settings, total_steps)
         self.ledger = Ledger()
         self.learning_rate = float("nan")
         self.ends = 0
@@ -109,26 +104,6 @@ class TrainerRun:
         self._batches: Iterator[Batch] = iter(())
         self._armed = ExitStack()
         self._capture: Capture | None = None
-
-    @property
-    def step(self) -> int:
-        """Optimiser steps done."""
-        return self._recorder.step
-
-    @property
-    def decision(self) -> int:
-        """Decisions done."""
-        return self._recorder.decision
-
-    @property
-    def diverged(self) -> bool:
-        """Whether a loss was beyond the limit; the mixture then stays as it is."""
-        return self._recorder.diverged
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """(L,) names of the weight matrices whose norms are signals."""
-        return self._norms.names
 
     @property
     def mixture(self) -> NDArray[np.float64]:
@@ -260,14 +235,6 @@ class TrainerRun:
         device = next(self.model.parameters()).device.type
         return torch.autocast(device, dtype=torch.bfloat16, enabled=False)
 
-    def refresh_norms(self) -> None:
-        """Measure the weight norms again, after the weights were changed from outside."""
-        self._recorder.norms = self._norms.weights()
-
-    def has_diverged(self, loss: NDArray[np.float64]) -> bool:
-        """Whether any of (K,) losses is beyond the limit (see `SignalRecorder.has_diverged`)."""
-        return self._recorder.has_diverged(loss)
-
     def signals(self) -> Signals:
         """Return the signals between decisions."""
         if self._gradients is not None:
@@ -334,37 +301,6 @@ class TrainerRun:
     def _add_up_gradients(self) -> None:
         for total in self._gradient_sums():
             self.ranks.add(total)
-
-    def evaluate(
-        self,
-        split: str = "validation",
-        *,
-        domains: ArrayLike | None = None,
-        windows: int = 128,
-        account: str = "evaluation",
-    ) -> NDArray[np.float64]:
-        """As `Run.evaluate`, the domains divided among the processes."""
-        chosen = list(range(self.corpus.K)) if domains is None else np.asarray(domains).tolist()
-        rank, world = self.ranks.rank, self.ranks.world
-        result = charged_losses(
-            self.model,
-            self.held_out,
-            self.autocast(),
-            self.ledger,
-            split,
-            domains=chosen[rank::world],
-            windows=windows,
-            account=account,
-        )
-        if world > 1:
-            every = self.ranks.gather(torch.from_numpy(result)).numpy()
-            for place, k in enumerate(chosen):
-                result[k] = every[place % world, k]
-            others = [k for place, k in enumerate(chosen) if place % world != rank]
-            number = sum(len(self.held_out.tokens(split, k, windows)) for k in others)
-            tokens = number * self.settings.context
-            self.ledger.charge(account, tokens=tokens, flops=2.0 * self.n_parameters * tokens)
-        return result
 
     # --- checkpoints ----------------------------------------------------------------------------
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mixgym.errors import unknown_argument, unknown_name
 from mixgym.lm.settings import PRESETS, GradientSettings, Settings
+
+if TYPE_CHECKING:
+    from mixgym.corpus import Corpus
 
 #: What reward terms and observation features call the kinds of gradient signals.
 GRADIENT_NEEDS: dict[str, str] = {"gram": "gram", "objective_gradient": "objective"}
@@ -113,6 +116,18 @@ class EnvironmentArguments:
     def corpus_name(self) -> str:
         """What `load_corpus` is asked for."""
         return self.corpus
+
+    def open_corpus(self, progress: bool | None = None) -> Corpus:
+        """Return the corpus, built where the cache lacks it; see `mixgym.corpus.load_corpus`."""
+        from mixgym.corpus import load_corpus
+
+        return load_corpus(
+            self.corpus_name,
+            tokenizer=self.tokenizer,
+            domains=self.domains,
+            limit=self.limit,
+            progress=progress,
+        )
 
     def updated(self, arguments: Mapping[str, Any]) -> EnvironmentArguments:
         """Return a copy with some arguments replaced (`UnknownArgumentError` for an unknown one).

@@ -16,7 +16,6 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from mixgym.corpus import load_corpus
 from mixgym.envs.arguments import EnvironmentArguments
 from mixgym.envs.episode import MEASURABLE, Episode, Measurement
 from mixgym.envs.task import MixingTask, domain_weights
@@ -69,14 +68,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
     @classmethod
     def prepare(cls, arguments: Mapping[str, Any], progress: bool = True) -> None:
         """Build what an environment of these `gym.make` arguments needs and the cache lacks."""
-        a = cls.resolve(arguments)
-        load_corpus(
-            a.corpus_name,
-            tokenizer=a.tokenizer,
-            domains=a.domains,
-            limit=a.limit,
-            progress=progress,
-        )
+        cls.resolve(arguments).open_corpus(progress)
 
     def __init__(self, render_mode: str | None = None, **arguments: Any) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -158,8 +150,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         return None
 
     def _open_corpus(self) -> Corpus:
-        a = self.arguments
-        return load_corpus(a.corpus_name, tokenizer=a.tokenizer, domains=a.domains, limit=a.limit)
+        return self.arguments.open_corpus()
 
     def _layer_names(self) -> tuple[str, ...]:
         return self.maker.layer_names()  # before any run: the observation space counts them

@@ -127,19 +127,11 @@ def build_corpus(env_id: str, arguments: Mapping[str, Any]) -> None:
         UnknownNameError: an argument that the environment does not take.
         CorpusError: the corpus cannot be built.
     """
-    from mixgym.corpus import load_corpus
-
     creator = environment_class(env_id)
     if isinstance(creator, Preparable):
         a = creator.resolve(arguments)
-        if hasattr(a, "corpus_name"):
-            load_corpus(
-                a.corpus_name,
-                tokenizer=a.tokenizer,
-                domains=a.domains,
-                limit=a.limit,
-                progress=True,
-            )
+        if hasattr(a, "open_corpus"):
+            a.open_corpus(progress=True)
         return
     parameters = inspect.signature(creator).parameters
     if not any(x.kind is inspect.Parameter.VAR_KEYWORD for x in parameters.values()):

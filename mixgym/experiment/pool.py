@@ -19,7 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, ClassVar, Protocol
+from typing import IO, Any
 
 from mixgym.errors import MixgymError
 
@@ -39,20 +39,24 @@ WORKER_ENVIRONMENT = {
 }
 
 
-class Job(Protocol):
-    """What a worker process is given to do; one kind of job is one module.
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a worker process is given to do.
 
     Attributes:
-        module: that, run as a worker process, gets `message` as a line of JSON (see
-            `mixgym.experiment.worker`).
         title: what progress calls it.
+        function: `MODULE:NAME` of what is called there, with a
+            `mixgym.experiment.worker.Tell` and the arguments.
+        arguments: by name, JSON-plain.
     """
 
-    module: ClassVar[str]
+    title: str
+    function: str
+    arguments: dict[str, Any]
 
-    @property
-    def title(self) -> str: ...
-    def message(self) -> dict[str, Any]: ...
+    def message(self) -> dict[str, Any]:
+        """What the worker is sent."""
+        return {"function": self.function, "arguments": self.arguments}
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ def run_pool(
 ) -> list[Failure]:
     """Execute `jobs` in order on `workers` processes (default: a CPU each, at most one a job).
 
-    All are of one kind. An exception in a job is reported at once (it would happen again); a worker
+    An exception in a job is reported at once (it would happen again); a worker
     that dies is replaced and its job tried once more. Returns the failures. However this ends,
     Ctrl-C included, no worker outlives it; finished jobs stay.
     """
@@ -112,7 +116,7 @@ def run_pool(
             worker.send(job)
 
     def start() -> None:
-        worker = _Worker(events, jobs[0].module)
+        worker = _Worker(events)
         everyone.append(worker)
         assign(worker)
 
@@ -156,13 +160,11 @@ def run_pool(
 class _Worker:
     """One subprocess, its pipes, and a thread that forwards its answers to `events`."""
 
-    def __init__(
-        self, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]], module: str
-    ) -> None:
+    def __init__(self, events: queue.Queue[tuple[_Worker, dict[str, Any] | None]]) -> None:
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
         self._process = subprocess.Popen(
             # -P: an agents/ or yaml.py lying in the current folder must not shadow the installed.
-            [sys.executable, "-P", "-m", module],
+            [sys.executable, "-P", "-m", "mixgym.experiment.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

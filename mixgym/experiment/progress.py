@@ -47,13 +47,7 @@ class JobsProgress:
         self._live: Progress | None = None
         self._overall = TaskID(0)
         if console.is_terminal:
-            self._live = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.fields[status]}"),
-                console=console,
-                transient=True,
-            )
+            self._live = _bars(console)
             self._overall = self._live.add_task(noun, total=total, completed=done, status="")
 
     def __enter__(self) -> JobsProgress:
@@ -153,14 +147,7 @@ class LearningProgress:
     def __init__(self, console: Console, what: str, total: float) -> None:
         self._what, self._total = what, total
         self._lines = Lines(console)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[status]}"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._bar = _bars(console)
         self._task = self._bar.add_task(what, total=total, status="")
         self._terminal = console.is_terminal
         self._first: tuple[float, float] | None = None
@@ -185,6 +172,17 @@ class LearningProgress:
         self._bar.update(self._task, completed=completed, status=text)
         if not self._terminal:
             self._lines.offer(lambda: f"{self._what} {completed / self._total:.0%}: {text}")
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[status]}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 class Lines:

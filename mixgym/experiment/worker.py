@@ -1,12 +1,12 @@
-"""A worker process: takes requests as JSON lines on stdin, answers events on stdout.
+"""A worker process: takes jobs as JSON lines on stdin, answers events on stdout.
 
-Started by `mixgym.experiment.pool` as `python -m MODULE`, where the module of a kind of job calls
-`main`. It leaves at once when stdin ends, which is how it learns that its parent is gone, even if
-that was killed.
+Started by `mixgym.experiment.pool` as `python -m mixgym.experiment.worker`. It leaves at once when
+stdin ends, which is how it learns that its parent is gone, even if that was killed.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import queue
@@ -16,11 +16,12 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-Serve = Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], None]
+#: How a job tells of a decision: its number, the number of all, and what else there is to show.
+Tell = Callable[[dict[str, Any]], None]
 
 
-def main(serve: Serve) -> None:
-    """Serve requests until stdin ends; `serve(message, send)` answers one."""
+def main() -> None:
+    """Do jobs until stdin ends."""
     # The protocol owns the real stdout; whatever a library or an agent prints, in Python or in C,
     # goes to stderr instead.
     channel = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
@@ -36,7 +37,7 @@ def main(serve: Serve) -> None:
     while True:
         message = requests.get()
         try:
-            serve(message, send)
+            perform(message, send)
         except BrokenPipeError:
             os._exit(1)
 
@@ -47,8 +48,8 @@ def _read(requests: queue.SimpleQueue[dict[str, Any]]) -> None:
     os._exit(0)
 
 
-def answer(send: Callable[[dict[str, Any]], None], work: Callable[[], object]) -> None:
-    """Do `work` and tell of its start and its end: finished, or failed and why.
+def perform(message: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> None:
+    """Do the job of `message` (see `Job.message`); tell of its start, its decisions and its end.
 
     An error of the user's making is told by its message, any other by its traceback.
     """
@@ -56,7 +57,9 @@ def answer(send: Callable[[dict[str, Any]], None], work: Callable[[], object]) -
 
     try:
         send({"event": "started"})
-        work()
+        module, function = message["function"].split(":")
+        work = getattr(importlib.import_module(module), function)
+        work(lambda facts: send({"event": "progress", **facts}), **message["arguments"])
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -64,3 +67,7 @@ def answer(send: Callable[[dict[str, Any]], None], work: Callable[[], object]) -
         send({"event": "failed", "error": text})
     else:
         send({"event": "finished"})
+
+
+if __name__ == "__main__":
+    main()

@@ -6,16 +6,17 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from typing_extensions import TypedDict
 
 from mixgym.corpus import progress
-from mixgym.corpus.cache import cache_root, writing
+from mixgym.corpus.cache import cache_root
 from mixgym.corpus.load import load_corpus
+from mixgym.corpus.once import fill_once
 from mixgym.corpus.progress import Reporter
 from mixgym.errors import CheckpointError, DamagedFileError, MixgymError
 from mixgym.files import read_json, write_json
@@ -153,22 +154,9 @@ def ensure_base(
     folder = base_folder(spec, corpus, root)
     done = folder / "base.json"
     if rebuild or not done.exists():
-        with progress.reporter(reporter) as report, writing(root):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder.parent / f".{folder.name}.lock")
-            try:
-                lock.acquire(timeout=0.1)
-            except Timeout:
-                report.start(0, f"waiting for another process that trains {folder.name}")
-                lock.acquire()
-            try:
-                if rebuild and folder.exists():
-                    done.unlink(missing_ok=True)
-                    shutil.rmtree(folder)
-                if not done.exists():
-                    _train(spec, corpus, folder, report)
-            finally:
-                lock.release()
+        with progress.reporter(reporter) as report:
+            train = partial(_train, spec, corpus, folder, report)
+            fill_once(done, train, report, "trains", rebuild)
     return _read(folder, corpus)
 
 

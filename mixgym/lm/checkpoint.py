@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 
 from mixgym.errors import CheckpointError, DamagedFileError
 from mixgym.files import atomic_path, read_json, write_json
+from mixgym.lm.recorder import RecorderState
 from mixgym.lm.run import ModelRun
 from mixgym.lm.settings import GradientSettings, Settings
 from mixgym.tensors import read_tensors
@@ -27,7 +28,7 @@ FORMAT = 1
 _REMEDY = "restore it from a copy"
 
 
-class _TensorFile(TypedDict):
+class TensorFile(TypedDict):
     file: str
     sha256: str
 
@@ -45,33 +46,31 @@ class _Account(TypedDict):
     seconds: float
 
 
-class _Scalars(TypedDict):
-    step: int
-    decision: int
-    diverged: bool
-    train_loss: list[float | None]
-    last_seen: list[int]
-    mixture: list[float]
-    norms: list[float | None]
+class _Scalars(RecorderState):
     stream: _Stream
     ledger: dict[str, _Account]
 
 
-class RunRecord(TypedDict):
-    """`run.json`: the run's identity, the tensors' file, and its scalars."""
+class Identity(TypedDict):
+    """What every checkpoint says of its runs."""
 
-    format: int
     corpus_hash: str
     corpus_spec: dict[str, Any]
     model_spec: str | dict[str, Any]
     model_config: dict[str, Any]
     settings: dict[str, Any]
     total_steps: int
-    seed: int
     evaluation_seed: int
+    tensors: TensorFile
+
+
+class RunRecord(Identity):
+    """`run.json`: the run's identity, the tensors' file, and its scalars."""
+
+    format: int
+    seed: int
     gradients: NotRequired[dict[str, Any] | None]
     text_sequences: NotRequired[int]
-    tensors: _TensorFile
     scalars: _Scalars
 
 
@@ -212,13 +211,19 @@ def read_record(path: str | Path, corpus: Corpus | None = None) -> RunRecord:
                 f"{folder} has checkpoint format {version!r}, this version reads {FORMAT}"
             )
         record: RunRecord = read_json(folder / "run.json", RunRecord, remedy=_REMEDY)
-    if corpus is not None and record["corpus_hash"] != corpus.hash:
+    if corpus is not None:
+        check_corpus(folder, record, corpus)
+    return record
+
+
+def check_corpus(folder: Path, record: Mapping[str, Any], corpus: Corpus) -> None:
+    """Raise `CheckpointError` unless the checkpoint's `run.json`, `record`, is of `corpus`."""
+    if record["corpus_hash"] != corpus.hash:
         raise CheckpointError(
             f"the checkpoint {folder} was trained on corpus {record['corpus_hash'][:12]} "
             f"({record['corpus_spec']}), the corpus given is {corpus.hash[:12]} ({corpus.spec}): "
             "load the corpus it was made with"
         )
-    return record
 
 
 def _tensors(folder: Path, record: RunRecord) -> dict[str, torch.Tensor]:

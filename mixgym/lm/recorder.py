@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from mixgym.errors import CheckpointError
 from mixgym.lm.settings import Settings
 from mixgym.lm.stream import MixtureStream
 from mixgym.signals import Signals
+
+if TYPE_CHECKING:
+    from mixgym.corpus import Corpus
 
 #: Above this multiple of the uniform prediction's loss, ln(vocabulary), training has diverged.
 DIVERGENCE_FACTOR = 3.0
@@ -28,6 +32,18 @@ class Before:
 
     train_loss: NDArray[np.float64]
     drawn: NDArray[np.int64]
+
+
+class RecorderState(TypedDict):
+    """`SignalRecorder.state_dict`."""
+
+    step: int
+    decision: int
+    diverged: bool
+    train_loss: list[float | None]
+    last_seen: list[int]
+    mixture: list[float]
+    norms: list[float | None]
 
 
 class SignalRecorder:
@@ -52,6 +68,14 @@ class SignalRecorder:
         train_loss: (K,) float64 running mean, nats per byte; NaN for a domain unseen.
         last_seen: (K,) int64 number of optimiser steps done when the domain was last seen.
     """
+
+    @classmethod
+    def of(
+        cls, corpus: Corpus, vocabulary: int, settings: Settings, total_steps: int
+    ) -> SignalRecorder:
+        """Return the recorder of a run on `corpus`."""
+        bytes_per_token = np.array([d.bytes_per_token("train") for d in corpus.domains])
+        return cls(corpus.natural, bytes_per_token, vocabulary, settings, total_steps)
 
     def __init__(
         self,

@@ -110,27 +110,19 @@ class Run(Protocol):
 
 
 class ModelRun(Run, Protocol):
-    """A `Run` of a torch model on a corpus: what probes, weights and checkpoints need."""
+    """A `Run` of a torch model on a corpus: what probes, weights and checkpoints need.
 
-    @property
-    def corpus(self) -> Corpus:
-        """The text."""
-        ...
+    Attributes:
+        corpus: the text.
+        model: in training mode.
+        settings: how it is trained.
+        held_out: the windows that `evaluate` measures on.
+    """
 
-    @property
-    def model(self) -> PreTrainedModel:
-        """The model, in training mode."""
-        ...
-
-    @property
-    def settings(self) -> Settings:
-        """How it is trained."""
-        ...
-
-    @property
-    def held_out(self) -> EvaluationWindows:
-        """The windows that `evaluate` measures on."""
-        ...
+    corpus: Corpus
+    model: PreTrainedModel
+    settings: Settings
+    held_out: EvaluationWindows
 
     def autocast(self) -> torch.autocast:
         """Return a fresh context of the run's precision."""

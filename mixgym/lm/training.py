@@ -18,7 +18,8 @@ from torch.nn import functional
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.lm import checkpoint, state
-from mixgym.lm.evaluation import EvaluationWindows, charged_losses
+from mixgym.lm.composed import ComposedRun
+from mixgym.lm.evaluation import EvaluationWindows
 from mixgym.lm.gradients import Capture, DomainGradients, gradient_signals
 from mixgym.lm.models import ModelSpec, build_model, empty_model, model_config
 from mixgym.lm.norms import LayerNorms
@@ -54,7 +55,7 @@ class Snapshot:
     state: Mapping[str, Any]
 
 
-class TrainingRun:
+class TrainingRun(ComposedRun):
     """Train one causal language model on one corpus, a mixture at a time.
 
     The same corpus, arguments, seed and mixtures give the same run bit for bit on one machine and
@@ -124,12 +125,8 @@ class TrainingRun:
             self._gradients: DomainGradients | None = None
             if gradients is not None:
                 self._gradients = DomainGradients(self.model, gradients, corpus.K)
-            self._recorder = SignalRecorder(
-                corpus.natural,
-                np.array([d.bytes_per_token("train") for d in corpus.domains]),
-                self.model.config.vocab_size,
-                settings,
-                total_steps,
+            self._recorder = SignalRecorder.of(
+                corpus, self.model.config.vocab_size, settings, total_steps
             )
             with private_rng(seeds.noise, settings.device):
                 self._rng = rng_state(settings.device)
@@ -140,26 +137,6 @@ class TrainingRun:
 
     def _torch(self) -> AbstractContextManager[None]:
         return own_torch_state(self.settings.threads, self.settings.device)
-
-    @property
-    def step(self) -> int:
-        """Optimiser steps done."""
-        return self._recorder.step
-
-    @property
-    def decision(self) -> int:
-        """Decisions done."""
-        return self._recorder.decision
-
-    @property
-    def diverged(self) -> bool:
-        """Whether a training loss was beyond the limit of `has_diverged`, or not a number."""
-        return self._recorder.diverged
-
-    @property
-    def layer_names(self) -> tuple[str, ...]:
-        """(L,) names of the weight matrices whose norms are signals."""
-        return self._norms.names
 
     def autocast(self) -> torch.autocast:
         """Return a fresh context of the run's precision."""
@@ -296,52 +273,12 @@ class TrainingRun:
             capture.shares = shares
         return (losses.mean(dim=1) * torch.from_numpy(shares).to(losses)).sum(), loss
 
-    def has_diverged(self, loss: NDArray[np.float64]) -> bool:
-        """Whether any of (K,) losses is beyond the limit (see `SignalRecorder.has_diverged`)."""
-        return self._recorder.has_diverged(loss)
-
-    def refresh_norms(self) -> None:
-        """Measure the weight norms again, after the weights were changed from outside."""
-        with self._torch():
-            self._recorder.norms = self._norms.weights()
-
     def signals(self) -> Signals:
         """Return the signals of a run between decisions (before the first: nothing sampled)."""
         with self._torch():
             if self._gradients is not None:
                 self._gradients.reset()
             return replace(self._recorder.between(self.stream), **self._measured([]))
-
-    def evaluate(
-        self,
-        split: str = "validation",
-        *,
-        domains: ArrayLike | None = None,
-        windows: int = 128,
-        account: str = "evaluation",
-    ) -> NDArray[np.float64]:
-        """Measure the loss on fixed held-out windows without changing the run.
-
-        Args:
-            split: `"validation"`, or `"test"` for reports only.
-            domains: indices of the domains to measure; all by default.
-            windows: windows a domain (fewer where the split holds fewer).
-            account: ledger account that pays.
-
-        Returns:
-            (K,) float64, nats per byte, NaN where not measured.
-        """
-        with self._torch():
-            return charged_losses(
-                self.model,
-                self.held_out,
-                self.autocast(),
-                self.ledger,
-                split,
-                domains=domains,
-                windows=windows,
-                account=account,
-            )
 
     def fork(self) -> Self:
         """Return an independent copy that continues identically; milliseconds for small models."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ from mixgym.agents import make_agent
 from mixgym.errors import MixgymError
 from mixgym.experiment.environment import (
     corpus_hash,
-    environment_id,
     make_environment,
     mixing_environment,
 )
 from mixgym.experiment.outfolder import bind_config, out_folder
+from mixgym.experiment.pairing import Pairing
 from mixgym.experiment.policy import COST
 from mixgym.experiment.provenance import code_version, library_versions
-from mixgym.experiment.request import AgentSpec, check_plain
 from mixgym.files import Finite, read_json
 from mixgym.train.monitor import EpisodeRecord, Monitor, StoredRecord
 from mixgym.train.saving import keep_policy
@@ -45,29 +44,19 @@ class TrainingCost(TypedDict):
 
 
 @dataclass(frozen=True)
-class TrainingRequest:
+class TrainingRequest(Pairing):
     """Everything that decides what is learned, but for the number of episodes."""
 
-    agent: AgentSpec
-    env: str
-    env_arguments: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_plain(self.env_arguments, f"arguments of {self.env}")
-        object.__setattr__(self, "env", environment_id(self.env))
+        super().__post_init__()
         if self.seed < 0:
             raise MixgymError(f"seed {self.seed!r} is not a whole number of 0 or more")
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
-        return {
-            "agent": self.agent.agent,
-            "arguments": self.agent.arguments,
-            "env": self.env,
-            "env_arguments": self.env_arguments,
-            "seed": self.seed,
-        }
+        return {**super().to_json(), "seed": self.seed}
 
 
 def train_agent(

@@ -172,7 +172,7 @@ def _log(
     ray: bool,
     on_event: Callable[[Event], None],
 ) -> None:
-    from mixgym.trajectories.worker import EpisodeJob
+    from mixgym.trajectories.worker import episode_job
 
     folder = out / EPISODES
     folder.mkdir(exist_ok=True)
@@ -180,8 +180,9 @@ def _log(
         partial.unlink()
     jobs = []
     for index in range(episodes):
-        job = EpisodeJob(request, index, episode_path(out, index))
-        if _collected(job.path, request):
+        path = episode_path(out, index)
+        job = episode_job(request, index, path)
+        if _collected(path, request):
             on_event(Event("kept", job, {}))
         else:
             jobs.append(job)

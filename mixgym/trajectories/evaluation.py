@@ -207,30 +207,6 @@ def minibatch(batch: Batch) -> Any:
     )
 
 
-def evaluate_saved(
-    policy: str | Path,
-    datasets: Sequence[str | Path | Trajectories],
-    *,
-    steps: int | None = None,
-    replicates: int = 20,
-    seed: int = 0,
-) -> OfflineEvaluation:
-    """Evaluate a policy that `mixgym train --dataset` saved, on the episodes it held out.
-
-    Args:
-        policy: its folder.
-        datasets: those it learned from, in the same order.
-        steps, replicates, seed: as `evaluate_policy_offline`.
-
-    Raises:
-        MixgymError: the datasets are not those it learned from, or none of their episodes was
-            held out.
-        CheckpointError: no policy there.
-    """
-    _, learned, held_out = offline_policy(policy, datasets)
-    return evaluate_policy_offline(learned, held_out, steps=steps, replicates=replicates, seed=seed)
-
-
 def offline_policy(
     policy: str | Path, datasets: Sequence[str | Path | Trajectories]
 ) -> tuple[list[Trajectories], Any, list[Trajectory]]:

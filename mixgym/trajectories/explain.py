@@ -154,30 +154,6 @@ def _log_odds(weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log(np.maximum(share, TINY)) - np.log(np.maximum(1.0 - share, TINY))
 
 
-def explain_saved(
-    policy: str | Path,
-    datasets: Sequence[str | Path | Trajectories],
-    *,
-    states: int = 200,
-    seed: int = 0,
-) -> Explanation:
-    """Explain a policy that `mixgym train --dataset` saved, on the episodes that it held out.
-
-    Args:
-        policy: its folder.
-        datasets: those it learned from, in the same order.
-        states, seed: as `explain_policy`.
-
-    Raises:
-        MixgymError: the datasets are not those it learned from, or as `explain_policy`.
-        CheckpointError: no policy there.
-    """
-    from mixgym.trajectories.evaluation import offline_policy
-
-    data, learned, held_out = offline_policy(policy, datasets)
-    return explain_policy(learned, data[0], held_out, states=states, seed=seed)
-
-
 def draw_explanation(found: Explanation, path: Path, heading: str) -> None:
     """Write the figure of an explanation to `path` (PNG)."""
     from mixgym.plotting.policy import policy_figure

@@ -9,12 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mixgym.errors import missing_extra
-from mixgym.experiment.pool import WORKER_ENVIRONMENT, Event, Failure
-from mixgym.trajectories.worker import EpisodeJob
+from mixgym.experiment.pool import WORKER_ENVIRONMENT, Event, Failure, Job
 
 
 def run_ray(
-    jobs: Sequence[EpisodeJob], workers: int | None, on_event: Callable[[Event], None]
+    jobs: Sequence[Job], workers: int | None, on_event: Callable[[Event], None]
 ) -> list[Failure]:
     """Execute `jobs` on a Ray cluster; the counterpart of `mixgym.experiment.pool.run_pool`.
 
@@ -44,7 +43,7 @@ def run_ray(
         task = ray.remote(num_cpus=1, runtime_env={"env_vars": WORKER_ENVIRONMENT})(_log)
         waiting = list(jobs)
         limit = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        running: dict[Any, EpisodeJob] = {}
+        running: dict[Any, Job] = {}
         while waiting or running:
             while waiting and len(running) < limit:
                 job = waiting.pop(0)
@@ -69,7 +68,7 @@ def run_ray(
 
 def _log(message: str) -> str | None:
     """Log one episode on a machine of the cluster; what went wrong, or None."""
-    from mixgym.trajectories.worker import serve
+    from mixgym.experiment.worker import perform
 
     errors: list[str] = []
 
@@ -77,5 +76,5 @@ def _log(message: str) -> str | None:
         if event["event"] == "failed":
             errors.append(event["error"])
 
-    serve(json.loads(message), send)
+    perform(json.loads(message), send)
     return errors[0] if errors else None

@@ -8,17 +8,17 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mixgym.errors import MixgymError, missing_extra
-from mixgym.experiment.environment import environment_id
 from mixgym.experiment.outfolder import bind_config, out_folder
+from mixgym.experiment.pairing import Pairing
 from mixgym.experiment.provenance import code_version, library_versions
-from mixgym.experiment.request import AgentSpec, check_plain
+from mixgym.experiment.request import AgentSpec
 from mixgym.files import write_text
 from mixgym.tune.journal import JOURNAL, mend_journal
 from mixgym.tune.space import Space, defaults, search_space, split_arguments, suggest
@@ -34,7 +34,7 @@ Progress = Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
-class TuningRequest:
+class TuningRequest(Pairing):
     """Everything that decides a study but for the number of trials.
 
     Attributes:
@@ -48,16 +48,12 @@ class TuningRequest:
             comparison.
     """
 
-    agent: AgentSpec
-    env: str
-    env_arguments: dict[str, Any] = field(default_factory=dict)
     episodes: int = 5
     seeds: int = 2
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_plain(self.env_arguments, f"arguments of {self.env}")
-        object.__setattr__(self, "env", environment_id(self.env))
+        super().__post_init__()
         if "policy" in self.agent.arguments:
             raise MixgymError(
                 "policy: a saved policy has its hyperparameters already; leave it out"
@@ -94,10 +90,7 @@ class TuningRequest:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         return {
-            "agent": self.agent.agent,
-            "arguments": self.agent.arguments,
-            "env": self.env,
-            "env_arguments": self.env_arguments,
+            **super().to_json(),
             "episodes": self.episodes,
             "seeds": self.seeds,
             "seed": self.seed,

@@ -11,38 +11,12 @@ import pytest
 from gymnasium import spaces
 
 from mixgym.envs.task import MixingTask
+from mixgym.mixer import Mixer
 from mixgym.signals import Signals
 from mixgym.simplex import ActionMap, make_action_map
+from tests.tiny import unmeasured
 
 NAMES = ("code", "recipes", "law", "noise")
-
-
-def signals(K: int = 4, **given: Any) -> Signals:
-    """Signals of a run that has not begun, but for what is given."""
-
-    def zeros() -> np.ndarray:
-        return np.zeros(K, dtype=np.float32)
-
-    def nans() -> np.ndarray:
-        return np.full(K, np.nan, dtype=np.float32)
-
-    values: dict[str, Any] = {
-        "mixture": np.full(K, 1 / K, dtype=np.float32),
-        "counts": zeros(),
-        "tokens": zeros(),
-        "epochs": zeros(),
-        "train_loss": nans(),
-        "train_loss_age": zeros(),
-        "train_loss_change": zeros(),
-        "last_loss": nans(),
-        "validation_loss": nans(),
-        "validation_change": nans(),
-        "starved": np.zeros(K, dtype=np.bool_),
-    }
-    for name, value in given.items():
-        array = isinstance(value, list | tuple | np.ndarray)
-        values[name] = np.asarray(value, dtype=np.float32) if array else value
-    return Signals(**values)
 
 
 class BanditEnv(gym.Env):
@@ -60,7 +34,7 @@ class BanditEnv(gym.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
         self.decision = 0
-        self.signals = signals(self.task.K, mixture=self.task.natural)
+        self.signals = unmeasured(self.task.K, mixture=self.task.natural)
         return np.zeros(1, np.float32), {}
 
     def step(self, action):
@@ -68,7 +42,7 @@ class BanditEnv(gym.Env):
         counts = self.np_random.multinomial(self.sequences, mixture)
         noise = self.np_random.normal(scale=0.1, size=self.task.K)
         self.decision += 1
-        self.signals = signals(
+        self.signals = unmeasured(
             self.task.K,
             mixture=mixture,
             counts=counts,
@@ -83,7 +57,7 @@ class BanditEnv(gym.Env):
 
 @pytest.fixture
 def make_signals() -> Callable[..., Signals]:
-    return signals
+    return unmeasured
 
 
 @pytest.fixture
@@ -108,3 +82,15 @@ def env(task: MixingTask) -> gym.Env:
 @pytest.fixture
 def make_bandit() -> Callable[..., BanditEnv]:
     return BanditEnv
+
+
+@pytest.fixture
+def started(task: MixingTask) -> Callable[..., Mixer]:
+    """Builds a mixer of some arguments and starts it."""
+
+    def start(rule: Callable[..., Mixer], **arguments: Any) -> Mixer:
+        mixer = rule(**arguments)
+        mixer.start(task, np.random.default_rng(0))
+        return mixer
+
+    return start

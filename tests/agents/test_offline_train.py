@@ -26,9 +26,9 @@ from mixgym.experiment.request import AgentSpec
 from mixgym.train import policy_agent
 from mixgym.train.offline import OfflineRequest, _accounts, train_offline
 from mixgym.trajectories import load_trajectories
-from mixgym.trajectories.evaluation import evaluate_saved
-from mixgym.trajectories.explain import explain_saved
-from tests.agents.toy import step
+from mixgym.trajectories.evaluation import evaluate_policy_offline, offline_policy
+from mixgym.trajectories.explain import explain_policy
+from tests.agents.toy import driven
 from tests.trajectories.in_process import TINY, collect_here
 
 ENV = "mixgym/NanoPretrain-v0"
@@ -124,13 +124,9 @@ def test_a_policy_drives_a_run_and_answers_for_its_cost(trained: Path) -> None:
         action_map=agent.action_map,
         **{**arguments, **agent.env_arguments},
     )
-    observation, info = env.reset(seed=0)
-    agent.start(env, 0)
-    done = False
-    for _ in range(3):
-        observation, _, done, info = step(agent, env, observation, info)
+    rewards, _, info = driven(agent, env)
     cost = json.loads((trained / "cost.json").read_text())
-    assert done and info["mixture"].shape == (4,)
+    assert rewards == [0.0] * 3 and info["mixture"].shape == (4,)
     assert info["ledger"]["agent"]["tokens"] == cost["tokens"]
     env.close()
 
@@ -155,19 +151,21 @@ def test_bad_requests_are_refused(trained: Path, dataset: Path, tmp_path: Path) 
 
 
 def test_a_saved_policy_is_evaluated_on_what_it_held_out(trained: Path, dataset: Path) -> None:
-    result = evaluate_saved(trained, [dataset], steps=150, replicates=0)
+    _, learned, held_out = offline_policy(trained, [dataset])
+    result = evaluate_policy_offline(learned, held_out, steps=150, replicates=0)
     assert result.episodes == 2 and result.initial_value is not None
     other = dataset.parent / "other"
     shutil.copytree(dataset, other)
     collect_here("mixed", 3, other, resume=True)
     with pytest.raises(MixgymError, match="not from the datasets given"):
-        evaluate_saved(trained, [other], steps=200)
+        offline_policy(trained, [other])
 
 
 def test_a_saved_policy_is_explained_where_it_held_out(
     trained: Path, dataset: Path, tmp_path: Path
 ) -> None:
-    found = explain_saved(trained, [dataset], states=5)
+    data, learned, held_out = offline_policy(trained, [dataset])
+    found = explain_policy(learned, data[0], held_out, states=5)
     np.testing.assert_allclose(found.mixtures.sum(axis=1), 1.0, rtol=1e-6)
     assert found.states == 5 and "train_loss" in found.features
     assert np.abs(found.responses).max() > 0

@@ -11,16 +11,10 @@ from rich.console import Console
 from mixgym.experiment.request import RunRequest
 from mixgym.experiment.runfolder import is_finished, write_result
 from mixgym.files import DIGEST, read_json, write_json
+from tests.tiny import TWO
 
 RUN = "runs/random/seed-0"
-TINY = {
-    "domains": ["recipes", "python"],
-    "limit": None,
-    "decisions": 2,
-    "steps_per_decision": 2,
-    "evaluation_windows": 2,
-    "report_windows": 2,
-}
+TINY = {**TWO, "decisions": 2}
 
 
 def quiet() -> Console:

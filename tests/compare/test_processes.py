@@ -13,7 +13,7 @@ from small_study import RUN, TINY, quiet, request_of, spoil, stamps
 
 from mixgym.compare.study import read_study, run_study
 from mixgym.experiment.pool import Event, run_pool
-from mixgym.experiment.run_worker import RunJob
+from mixgym.experiment.run_worker import run_job
 
 
 def test_a_worker_that_dies_is_replaced_once(study_copy: Path, tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_worker_that_dies_is_replaced_once(study_copy: Path, tmp_path: Path) -
                 os.kill(process, signal.SIGKILL)
                 killed.append(process)
 
-    assert run_pool([RunJob(request, tmp_path / "run", 0)], 1, on_event) == []
+    assert run_pool([run_job(request, tmp_path / "run", 0)], 1, on_event) == []
     assert killed and kinds.count("retried") == 1 and kinds[-1] == "finished"
     assert (tmp_path / "run" / "result.json").exists()
 
@@ -38,7 +38,7 @@ def test_a_run_that_raises_is_reported_and_the_others_go_on(
 ) -> None:
     good = request_of(study_copy / RUN)
     bad = request_of(study_copy / RUN, corpus_hash="0" * 64)
-    jobs = [RunJob(bad, tmp_path / "bad", 0), RunJob(good, tmp_path / "good", 0)]
+    jobs = [run_job(bad, tmp_path / "bad", 0), run_job(good, tmp_path / "good", 0)]
     failures = run_pool(jobs, 1, lambda event: None)
     assert [failure.job for failure in failures] == jobs[:1]
     assert "corpus" in failures[0].error
@@ -101,7 +101,7 @@ def children(parent: int) -> list[int]:
             line = (stat.parent / "cmdline").read_text()
         except OSError:
             continue
-        if int(fields[1]) == parent and "mixgym.experiment.run_worker" in line and fields[0] != "Z":
+        if int(fields[1]) == parent and "mixgym.experiment.worker" in line and fields[0] != "Z":
             found.append(int(stat.parent.name))
     return found
 

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+
+from small_study import TINY
 
 from mixgym.compare import replay_run
 from mixgym.compare.plan import Comparison, Study
 from mixgym.compare.validate import prepare
 from mixgym.experiment.request import AgentSpec
 from mixgym.experiment.run import execute_run
-
-TINY: dict[str, Any] = {
-    "domains": ["recipes", "python"],
-    "decisions": 2,
-    "steps_per_decision": 2,
-    "evaluation_windows": 2,
-    "report_windows": 2,
-}
 
 
 def test_a_run_of_a_gradient_mixer_is_made_and_replayed(tmp_path: Path) -> None:

@@ -33,6 +33,11 @@ def _overwrite(path: Path, *, keep_time: bool = False) -> bytes:
     return data
 
 
+def _refused(load: Callable[..., Any], match: str, **arguments: Any) -> None:
+    with pytest.raises(CorpusError, match=match):
+        load(**arguments)
+
+
 def _text(corpus, name: str) -> Path:
     return corpus.folder / "text" / name
 
@@ -52,11 +57,9 @@ def test_overwritten_text_is_refused_at_load(load, own_folder):
 def test_missing_or_cut_text_is_refused_at_load(load):
     path = _text(load(), "rows.validation.bin")
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CorpusError, match=r"rows.validation.bin is damaged.*mixgym data build"):
-        load()
+    _refused(load, r"rows.validation.bin is damaged.*mixgym data build")
     path.unlink()
-    with pytest.raises(CorpusError, match=r"rows.validation.bin is damaged or missing"):
-        load()
+    _refused(load, r"rows.validation.bin is damaged or missing")
 
 
 def test_unchanged_files_are_not_hashed_again(load):
@@ -68,8 +71,7 @@ def test_unchanged_files_are_not_hashed_again(load):
     with pytest.raises(CorpusError, match=r"rows.train.bin is damaged.*--rebuild"):
         corpus.verify()
     stamp.unlink()
-    with pytest.raises(CorpusError, match=r"rows.train.bin is damaged.*--rebuild"):
-        load()
+    _refused(load, r"rows.train.bin is damaged.*--rebuild")
 
 
 def test_a_touched_file_is_hashed_and_stamped_again(load):
@@ -120,8 +122,7 @@ def test_truncated_manifest(load, own_folder, keep):
     manifest = load().folder / "manifest.json"
     manifest.write_bytes(manifest.read_bytes()[:keep])
     remedy = rf"manifest.json is damaged.*`mixgym data build 'files:{own_folder}' --rebuild`"
-    with pytest.raises(CorpusError, match=remedy):
-        load()
+    _refused(load, remedy)
 
 
 def _edit(path: Path, change: Callable[[Any], Any]) -> None:
@@ -150,8 +151,7 @@ def test_a_changed_manifest_is_refused(load, change, fault):
     """A changed size would change the natural mixture, whatever the text."""
     path = load().folder / "manifest.json"
     _edit(path, change)
-    with pytest.raises(CorpusError, match=rf"manifest.json is damaged.*{fault}.*--rebuild"):
-        load()
+    _refused(load, rf"manifest.json is damaged.*{fault}.*--rebuild")
 
 
 def test_a_manifest_without_a_digest_is_read_and_one_with_is_checked(load):
@@ -159,8 +159,7 @@ def test_a_manifest_without_a_digest_is_read_and_one_with_is_checked(load):
     path = corpus.folder / "manifest.json"
     whole = path.read_text()
     path.write_text(whole.replace('"own files"', '"others\' files"', 1))
-    with pytest.raises(CorpusError, match=r"manifest.json is damaged.*digest differs"):
-        load()
+    _refused(load, r"manifest.json is damaged.*digest differs")
     path.write_text(whole)
     _edit(path, lambda manifest: None)
     assert DIGEST not in path.read_text() and load().hash == corpus.hash
@@ -219,8 +218,7 @@ def test_resumed_build_does_not_trust_text_that_changed(load, own_folder):
     shutil.rmtree(whole.folder)
     with (own_folder / "zz.txt").open("wb") as file:
         file.write(b"caf\xe9")
-    with pytest.raises(CorpusError, match="not UTF-8"):
-        load()
+    _refused(load, "not UTF-8")
     (folder,) = whole.folder.parent.glob("files-*")
     assert sorted(path.stem for path in (folder / "parts").glob("*.json")) == list(entries)
     _overwrite(folder / "text" / "rows.train.bin")
@@ -239,11 +237,9 @@ def test_damaged_token_files(load):
     remedy = "is damaged.*--rebuild --tokenizer bpe-400"
     path = folder / "rows.train.bin"
     data = _overwrite(path)
-    with pytest.raises(CorpusError, match=rf"rows.train.bin {remedy}"):
-        load(tokenizer="bpe-400")
+    _refused(load, rf"rows.train.bin {remedy}", tokenizer="bpe-400")
     path.write_bytes(data[:-2])
-    with pytest.raises(CorpusError, match=rf"rows.train.bin {remedy}"):
-        load(tokenizer="bpe-400")
+    _refused(load, rf"rows.train.bin {remedy}", tokenizer="bpe-400")
     path.write_bytes(data)
     assert load(tokenizer="bpe-400").hash == corpus.hash
     for change in (lambda s: s.pop("splits"), lambda s: s["splits"]["test"].update(tokens=-1)):

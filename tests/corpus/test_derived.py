@@ -180,7 +180,9 @@ def test_topics_are_the_subjects_and_are_named_by_their_words(
             for text in documents(corpus, domain, split):
                 assert set(text.decode().split()[1:]) <= set(SUBJECTS[subject])
     assert found == set(SUBJECTS)
-    assert corpus.manifest.get("topics", {})["source"] == [d.removeprefix("source_") for d in corpus.names]
+    assert corpus.manifest.get("topics", {})["source"] == [
+        d.removeprefix("source_") for d in corpus.names
+    ]
 
 
 def test_topics_keep_every_document_in_its_split_and_are_reproducible(

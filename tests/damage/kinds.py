@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -29,17 +28,11 @@ from mixgym.errors import MixgymError
 from mixgym.experiment.request import AgentSpec
 from mixgym.lm.settings import Settings, gpt_neox
 from tests.damage.corruptions import FORMATS
+from tests.tiny import ENV, TWO, llama, trainer_arguments
 
-ENV = "mixgym/NanoPretrain-v0"
 TINY: dict[str, Any] = {
-    "domains": ["recipes", "python"],
-    "limit": None,
-    "decisions": 2,
-    "steps_per_decision": 1,
-    "evaluation_windows": 2,
-    "report_windows": 2,
-    "batch_size": 4,
-    "context": 16,
+    **{**TWO, "decisions": 2, "steps_per_decision": 1},
+    **{"batch_size": 4, "context": 16},
 }
 MODEL = gpt_neox(16, 1, 2)
 SETTINGS = Settings(context=16, batch_size=4, learning_rate=1e-2, warmup_steps=2)
@@ -160,17 +153,18 @@ def _load_base(folder: Path) -> Any:
 @contextlib.contextmanager
 def _run_here() -> Iterator[None]:
     """Do jobs of a pool in this process; starting another takes longer than a tiny run."""
+    from mixgym import trajectories  # noqa: F401  (is imported by the time of the patch)
     from mixgym.experiment import pool
-    from mixgym.trajectories import worker  # noqa: F401  (is imported by the time of the patch)
+    from mixgym.experiment.worker import perform
 
     def run(jobs: Any, workers: Any = None, on_event: Any = None, *_: Any, **__: Any) -> list[Any]:
         failures = []
         for job in jobs:
             said: list[dict[str, Any]] = []
             message = job.message()
-            if "timing_steps" in message:
-                message["timing_steps"] = 0
-            importlib.import_module(job.module).serve(message, said.append)
+            if "timing_steps" in message["arguments"]:
+                message["arguments"]["timing_steps"] = 0
+            perform(message, said.append)
             if said[-1]["event"] == "failed":
                 failures.append(pool.Failure(job, said[-1]["error"]))
         return failures
@@ -536,36 +530,13 @@ def _load_division(folder: Path) -> Any:
 
 
 def _trainer(folder: Path, resume: str | None) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
+    from transformers import Trainer
 
     from mixgym.deploy import MixtureController
-    from mixgym.lm.threads import private_rng
 
-    config = AutoConfig.for_model(
-        "llama",
-        vocab_size=_two_domains().tokenizer.vocab_size,
-        max_position_embeddings=16,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        use_cache=False,
-    )
-    with private_rng(7):
-        model = AutoModelForCausalLM.from_config(config)
-    arguments = TrainingArguments(
-        output_dir=str(folder / "out"),
-        max_steps=4,
-        per_device_train_batch_size=4,
-        learning_rate=1e-2,
-        report_to="none",
-        disable_tqdm=True,
-        save_strategy="steps",
-        save_steps=3,
-        logging_strategy="no",
-        use_cpu=True,
-        dataloader_pin_memory=False,
-    )
+    model = llama(num_hidden_layers=1)
+    saving: dict[str, Any] = {"save_strategy": "steps", "save_steps": 3}
+    arguments = trainer_arguments(folder / "out", max_steps=4, **saving)
     controller = MixtureController(_two_domains(), "odm-exp3", 2, context=15)
     trainer = Trainer(model, **controller.trainer_arguments(arguments))
     trainer.train(resume_from_checkpoint=resume)
@@ -617,6 +588,8 @@ _CORPORA, _BASES = "cache/corpora", "cache/bases/*"
 _SLOW = ("resume", "replay", "probe")
 _RUN_READER, _BASE_READER = {"load": _load_run}, {"load": _load_base}
 _STUDY, _TRAINER = {"resume": _resume_study}, {"resume": _resume_trainer}
+_SAVED = _trainers_checkpoint
+_PROBED = {"probe": _probe_table}
 _TEXT, _TOKENS, _MERGED = {"start": _start("bytes")}, {"start": _start(BPE)}, {"load": _load_merged}
 _COLLECTION = {"resume": _resume_collection}
 
@@ -625,13 +598,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("run", "run/state-*.safetensors", "tensors", _checkpoint, _RUN_READER),
     Kind("base", f"{_BASES}/base.json", "json", _base, _BASE_READER),
     Kind("base", f"{_BASES}/checkpoint/run.json", "json", _base, _BASE_READER),
-    Kind(
-        "base",
-        f"{_BASES}/checkpoint/state-*.safetensors",
-        "tensors",
-        _base,
-        _BASE_READER,
-    ),
+    Kind("base", f"{_BASES}/checkpoint/state-*.safetensors", "tensors", _base, _BASE_READER),
     Kind("comparison", "out/config.json", "json", _comparison, _RESUME, _SLOW),
     Kind("comparison", f"{_RUN}/config.json", "json", _comparison, _ALL, _SLOW),
     Kind(
@@ -706,27 +673,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("corpus", f"{_CORPORA}/*/tokens/*/tokenizer.json", "json", _corpus, _TOKENS),
     Kind("corpus", f"{_CORPORA}/*/tokens/*/tokenizer.sha256", "bytes", _corpus, _TOKENS),
     Kind("corpus", f"{_CORPORA}/*/tokens/*/one.train.bin", "bytes", _corpus, _TOKENS),
-    Kind(
-        "merged corpus",
-        f"{_CORPORA}/merge-*/manifest.json",
-        "json",
-        _merged,
-        _MERGED,
-    ),
-    Kind(
-        "merged corpus",
-        f"{_CORPORA}/files-*/manifest.json",
-        "json",
-        _merged,
-        _MERGED,
-    ),
-    Kind(
-        "merged corpus",
-        f"{_CORPORA}/merge-*/text/source.train.bin",
-        "bytes",
-        _merged,
-        _MERGED,
-    ),
+    Kind("merged corpus", f"{_CORPORA}/merge-*/manifest.json", "json", _merged, _MERGED),
+    Kind("merged corpus", f"{_CORPORA}/files-*/manifest.json", "json", _merged, _MERGED),
+    Kind("merged corpus", f"{_CORPORA}/merge-*/text/source.train.bin", "bytes", _merged, _MERGED),
     Kind("division", "division.npz", "bytes", _division, {"load": _load_division}),
     Kind(
         "trainer",
@@ -744,14 +693,7 @@ KINDS: tuple[Kind, ...] = (
         _TRAINER,
         _SLOW,
     ),
-    Kind(
-        "trainer",
-        "out/checkpoint-3/mixgym/agent",
-        "json",
-        _trainers_checkpoint,
-        _TRAINER,
-        _SLOW,
-    ),
+    Kind("trainer", "out/checkpoint-3/mixgym/agent", "json", _SAVED, _TRAINER, _SLOW),
     Kind(
         "suite",
         "mine.yml",

@@ -7,29 +7,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deploy_watch import Seen
-from transformers import AutoConfig, AutoModelForCausalLM, Trainer, TrainingArguments
+from transformers import Trainer
 
 from mixgym.corpus import load_corpus
 from mixgym.deploy import MixtureController
-from mixgym.lm.threads import private_rng
+from tests.deploy.deploy_watch import Seen
+from tests.tiny import llama, trainer_arguments
 
 
 def run(out: Path, batch: int, resume: bool = False) -> dict[str, Any]:
     """Train four steps, or the last of them, and return everything that was seen."""
     corpus = load_corpus("nano8", domains=["recipes", "python"])
-    config = AutoConfig.for_model(
-        "llama",
-        vocab_size=256,
-        max_position_embeddings=16,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        use_cache=False,
-    )
-    with private_rng(7):
-        model = AutoModelForCausalLM.from_config(config)
+    model = llama(num_hidden_layers=1)
     controller = MixtureController(
         corpus,
         "odm-exp3",
@@ -39,17 +28,13 @@ def run(out: Path, batch: int, resume: bool = False) -> dict[str, Any]:
         evaluation_windows=2,
         gradients={"kinds": ["objective"], "windows": 2},
     )
-    args = TrainingArguments(
-        output_dir=str(out / "trainer"),
+    args = trainer_arguments(
+        out / "trainer",
         max_steps=4,
         per_device_train_batch_size=batch,
         gradient_accumulation_steps=2,
-        learning_rate=1e-2,
+        save_strategy="steps",
         save_steps=3,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
-        dataloader_pin_memory=False,
     )
     watched = Seen(controller)
     trainer = Trainer(model, **controller.trainer_arguments(args))

@@ -86,14 +86,9 @@ def per_sequence_gradients(model: Any, corpus: Corpus, steps: int) -> tuple[Any,
 
 
 def test_the_domains_gradients_are_their_own_whatever_the_accumulation(
-    model: Any,
-    arguments: Arguments,
-    control: Control,
-    train: Train,
-    two_domains: Corpus,
-    without_dropout: Callable[..., Any],
+    without_dropout: Any, arguments: Arguments, control: Control, train: Train, two_domains: Corpus
 ) -> None:
-    without_dropout(model)
+    model = without_dropout
     kinds = {"kinds": ["gram", "variance"], "every": 2}
     controller = control(steps=2, gradients=kinds)
     args = arguments(learning_rate=1e-12, max_steps=2, gradient_accumulation_steps=2)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import socket
 import subprocess
 import sys
@@ -12,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from mixgym.signals import Signals
+from tests.deploy.rank_worker import run
 
-WORKER = Path(__file__).with_name("rank_worker.py")
+ROOT = Path(__file__).parents[2]
 
 
 def launch(out: Path, rank: int, port: int) -> subprocess.Popen[bytes]:
@@ -26,8 +26,8 @@ def launch(out: Path, rank: int, port: int) -> subprocess.Popen[bytes]:
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    command = [sys.executable, str(WORKER), str(out), f"{rank}.json"]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "tests.deploy.rank_worker", str(out), f"{rank}.json"]
+    return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def test_two_processes_decide_alike_and_as_one_with_the_whole_batch(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_two_processes_decide_alike_and_as_one_with_the_whole_batch(tmp_path: Pa
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     workers = [launch(tmp_path, rank, port) for rank in (0, 1)]
-    one = runpy.run_path(str(WORKER))["run"](tmp_path / "alone", 8)
+    one = run(tmp_path / "alone", 8)
     assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first == second

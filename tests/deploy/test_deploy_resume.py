@@ -17,6 +17,7 @@ from mixgym.deploy import MixtureCallback, MixtureController
 from mixgym.deploy.run import TrainerRun
 from mixgym.errors import CheckpointError, MixgymError
 from mixgym.lm.settings import gpt_neox
+from tests.tiny import flip_last_bit
 
 Arguments = Callable[..., TrainingArguments]
 Control = Callable[..., MixtureController]
@@ -27,6 +28,12 @@ ACODM = (
     "acodm:{reward: alignment, observation: acodm, updates_per_decision: 1, batch_size: 2, "
     "network: tokens}"
 )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the Trainer saves in the middle."""
+    return tmp_path / "out" / "checkpoint-3"
 
 
 def outcome(model: Any, controller: MixtureController) -> dict[str, Any]:
@@ -56,7 +63,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
     arguments: Arguments,
     control: Control,
     train: Train,
-    tmp_path: Path,
+    folder: Path,
     agent: str,
     steps: int,
 ) -> None:
@@ -70,45 +77,34 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(
             parameter.zero_()
     torch.manual_seed(11)
     again = control(agent, steps)
-    folder = tmp_path / "out" / "checkpoint-3"
     train(other, arguments(**SAVING), again, resume=str(folder))
     assert outcome(other, again) == expected
 
 
 @pytest.mark.filterwarnings("ignore:.*diverged")
 def test_a_run_that_diverged_to_nan_is_resumed(
-    model: Any,
-    untrained: Any,
-    arguments: Arguments,
-    control: Control,
-    train: Train,
-    tmp_path: Path,
+    model: Any, untrained: Any, arguments: Arguments, control: Control, train: Train, folder: Path
 ) -> None:
     whole, again = control("odm-exp3"), control("odm-exp3")
     with torch.no_grad():
         model.lm_head.weight.fill_(float("nan"))
     train(model, arguments(**SAVING), whole)
     other = copy.deepcopy(untrained)
-    train(other, arguments(**SAVING), again, resume=str(tmp_path / "out" / "checkpoint-3"))
+    train(other, arguments(**SAVING), again, resume=str(folder))
     assert torch.isnan(other.lm_head.weight).all() and again.run.diverged
     expected, found = outcome(model, whole), outcome(other, again)
     assert found["ledger"] == expected["ledger"] and found["stream"] == expected["stream"]
 
 
 def test_skipping_no_data_resumes_exactly_too(
-    untrained: Any,
-    arguments: Arguments,
-    control: Control,
-    train: Train,
-    tmp_path: Path,
-    without_dropout: Callable[..., Any],
+    without_dropout: Any, arguments: Arguments, control: Control, train: Train, folder: Path
 ) -> None:
     # The Trainer then restores its generators before the loader draws from them: no dropout.
-    models = [without_dropout(copy.deepcopy(untrained)) for _ in range(2)]
+    models = [without_dropout, copy.deepcopy(without_dropout)]
     whole, again = control("odm-exp3"), control("odm-exp3")
     train(models[0], arguments(**SAVING), whole)
     args = arguments(**SAVING, ignore_data_skip=True)
-    train(models[1], args, again, resume=str(tmp_path / "out" / "checkpoint-3"))
+    train(models[1], args, again, resume=str(folder))
     assert outcome(models[1], again) == outcome(models[0], whole)
 
 
@@ -137,11 +133,10 @@ def test_a_checkpoint_can_be_resumed_from_elsewhere(
 
 
 def test_what_cannot_be_resumed_says_why(
-    model: Any, arguments: Arguments, control: Control, train: Train, tmp_path: Path
+    model: Any, arguments: Arguments, control: Control, train: Train, folder: Path
 ) -> None:
     args = arguments(**SAVING)
     train(model, args, control("odm-exp3"))
-    folder = tmp_path / "out" / "checkpoint-3"
     with pytest.raises(CheckpointError, match=r"agent .saved 'odm-exp3', now 'uniform'"):
         train(model, args, control("uniform"), resume=str(folder))
     with pytest.raises(CheckpointError, match=r"seed .saved 0, now 1"):
@@ -159,10 +154,9 @@ def test_what_cannot_be_resumed_says_why(
 
 
 def test_a_checkpoint_without_a_controller_is_refused(
-    model: Any, arguments: Arguments, control: Control, train: Train, tmp_path: Path
+    model: Any, arguments: Arguments, control: Control, train: Train, folder: Path
 ) -> None:
     train(model, arguments(**SAVING), control())
-    folder = tmp_path / "out" / "checkpoint-3"
     state = json.loads((folder / "trainer_state.json").read_text())
     del state["stateful_callbacks"]["MixtureCallback"]
     (folder / "trainer_state.json").write_text(json.dumps(state))
@@ -171,18 +165,17 @@ def test_a_checkpoint_without_a_controller_is_refused(
 
 
 def test_weights_that_the_trainer_does_not_find_again_are_no_silent_loss(
-    arguments: Arguments, control: Control, train: Train, tmp_path: Path
+    arguments: Arguments, control: Control, train: Train, folder: Path
 ) -> None:
     """transformers saves GPT-NeoX's lm_head as embed_out and does not load it on resuming."""
     config = AutoConfig.for_model(**gpt_neox(16, 1, 2), vocab_size=256, max_position_embeddings=16)
     models = [AutoModelForCausalLM.from_config(config) for _ in range(2)]
     whole, again = control("odm-exp3"), control("odm-exp3")
     train(models[0], arguments(**SAVING), whole)
-    folder = str(tmp_path / "out" / "checkpoint-3")
     with pytest.raises(CheckpointError, match=r"lm_head[.]weight.*from_pretrained"):
-        train(models[1], arguments(**SAVING), again, resume=folder)
+        train(models[1], arguments(**SAVING), again, resume=str(folder))
     restored = AutoModelForCausalLM.from_pretrained(folder)
-    train(restored, arguments(**SAVING), again, resume=folder)
+    train(restored, arguments(**SAVING), again, resume=str(folder))
     assert outcome(restored, again) == outcome(models[0], whole)
 
 
@@ -207,7 +200,7 @@ def test_a_checkpoint_of_format_1_is_resumed_bit_for_bit(
     control: Control,
     train: Train,
     watch: Callable[..., Any],
-    tmp_path: Path,
+    folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     steps: int,
 ) -> None:
@@ -239,7 +232,6 @@ def test_a_checkpoint_of_format_1_is_resumed_bit_for_bit(
         "signals": [signals.to_json() for signals in seen.signals[:done]],
         "losses": losses[: done + 1],
     }
-    folder = tmp_path / "out" / "checkpoint-3"
     as_format_1(folder, journal)
     again = control(Still(), steps, action_map="dirichlet", **given)
     other = copy.deepcopy(untrained)
@@ -257,12 +249,11 @@ def test_a_changed_state_is_refused(
     arguments: Arguments,
     control: Control,
     train: Train,
-    tmp_path: Path,
+    folder: Path,
     place: tuple[str, str],
     value: Any,
 ) -> None:
     train(model, arguments(**SAVING), control("odm-exp3"))
-    folder = tmp_path / "out" / "checkpoint-3"
     file = folder / "mixgym" / "state.json"
     state = json.loads(file.read_text())
     state[place[0]][place[1]] = value
@@ -272,13 +263,10 @@ def test_a_changed_state_is_refused(
 
 
 def test_changed_tensors_are_refused(
-    model: Any, arguments: Arguments, control: Control, train: Train, tmp_path: Path
+    model: Any, arguments: Arguments, control: Control, train: Train, folder: Path
 ) -> None:
     train(model, arguments(**SAVING), control("odm-exp3"))
-    folder = tmp_path / "out" / "checkpoint-3"
     file = folder / "mixgym" / "tensors.safetensors"
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
+    flip_last_bit(file)
     with pytest.raises(CheckpointError, match=r"tensors[.]safetensors.*an earlier checkpoint"):
         train(model, arguments(**SAVING), control("odm-exp3"), resume=str(folder))

@@ -129,14 +129,9 @@ def test_a_last_decision_may_be_shorter(
 
 
 def test_losses_are_each_sequences_own(
-    model: Any,
-    arguments: Arguments,
-    control: Control,
-    train: Train,
-    two_domains: Corpus,
-    without_dropout: Callable[..., Any],
+    without_dropout: Any, arguments: Arguments, control: Control, train: Train, two_domains: Corpus
 ) -> None:
-    without_dropout(model)
+    model = without_dropout
     controller = control(steps=3, seed=1, loss_decay=0.5)
     args = arguments(gradient_accumulation_steps=2, learning_rate=1e-12, max_steps=3)
     train(model, args, controller)

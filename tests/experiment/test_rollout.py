@@ -11,16 +11,9 @@ import pytest
 from mixgym.agents import make_agent
 from mixgym.experiment.environment import make_environment
 from mixgym.experiment.rollout import Replayed, play, rollout
+from tests.tiny import ENV, TWO
 
-ENV = "mixgym/NanoPretrain-v0"
-TINY: dict[str, Any] = {
-    "domains": ["recipes", "python"],
-    "limit": None,
-    "decisions": 3,
-    "steps_per_decision": 1,
-    "evaluation_windows": 2,
-    "report_windows": 2,
-}
+TINY = {**TWO, "steps_per_decision": 1}
 
 
 class Doubled(gym.RewardWrapper[Any, Any]):

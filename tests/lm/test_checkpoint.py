@@ -12,6 +12,7 @@ from mixgym.errors import CheckpointError
 from mixgym.files import DIGEST
 from mixgym.lm import checkpoint
 from mixgym.lm.training import TrainingRun
+from tests.tiny import flip_last_bit
 
 
 def test_a_checkpoint_of_another_corpus_is_refused(
@@ -49,9 +50,7 @@ def test_weights_alone_need_the_same_model(two_domains: Corpus, tmp_path: Path) 
 def test_a_damaged_checkpoint_is_named(two_domains: Corpus, tmp_path: Path) -> None:
     tiny(two_domains).save(tmp_path)
     (file,) = tmp_path.glob("*.safetensors")
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
+    flip_last_bit(file)
     with pytest.raises(CheckpointError, match="SHA-256"):
         TrainingRun.load(tmp_path, two_domains)
     (tmp_path / "run.json").write_text("{")

@@ -17,15 +17,9 @@ from mixgym.errors import MixgymError, UnknownNameError
 from mixgym.lm.gradients import DomainGradients, alignment
 from mixgym.lm.settings import GradientSettings, gpt_neox
 from mixgym.lm.training import TrainingRun
+from tests.tiny import LLAMA
 
 NEOX = gpt_neox(16, 2, 2)
-LLAMA = {
-    "model_type": "llama",
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-}
 GPT2 = {
     **{"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2},
     **{"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},

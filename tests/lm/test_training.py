@@ -1,4 +1,3 @@
-import copy
 import pickle
 import random
 import subprocess
@@ -14,6 +13,7 @@ from mixgym.corpus import Corpus, load_corpus
 from mixgym.errors import CorpusError, MixgymError, UnknownNameError
 from mixgym.lm.settings import Settings, gpt_neox
 from mixgym.lm.training import TrainingRun
+from tests.tiny import COPIES
 
 TINY = gpt_neox(16, 1, 2)
 SETTINGS = Settings(context=16, batch_size=4, learning_rate=1e-2, warmup_steps=2)
@@ -105,16 +105,10 @@ def through_disk(run: TrainingRun, tmp_path: object) -> TrainingRun:
     return TrainingRun.load(str(tmp_path), run.corpus)
 
 
-@pytest.mark.parametrize(
-    "duplicate",
-    [
-        lambda run, path: run.fork(),
-        lambda run, path: copy.deepcopy(run),
-        lambda run, path: pickle.loads(pickle.dumps(run)),
-        through_disk,
-    ],
-    ids=["fork", "deepcopy", "pickle", "checkpoint"],
-)
+WAYS = {**COPIES, "checkpoint": through_disk}
+
+
+@pytest.mark.parametrize("duplicate", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize("steps_before", [0, 5])
 def test_a_copy_continues_bit_for_bit_and_independently(
     two_domains: Corpus, tmp_path: object, duplicate: Callable, steps_before: int

@@ -17,15 +17,10 @@ from mixgym.rewards import REWARD_TERMS
 from mixgym.rewards.alignment import Alignment, ObjectiveAlignment
 from mixgym.rewards.build import build_terms
 from mixgym.signals import Signals
+from tests.tiny import unmeasured
 
 NAN = np.nan
-ZERO = np.zeros(3, dtype=np.float32)
-START = Signals(
-    mixture=np.full(3, 1 / 3, dtype=np.float32),
-    counts=ZERO, tokens=ZERO, epochs=ZERO,
-    train_loss=ZERO, train_loss_age=ZERO, train_loss_change=ZERO, last_loss=ZERO,
-    validation_loss=ZERO, validation_change=ZERO, starved=np.zeros(3, dtype=bool),
-)  # fmt: skip
+START = unmeasured(3)
 # (mixture, W, gradient norms)
 HISTORY = [
     ([0.5, 0.25, 0.25], [2.0, 1.0, -4.0], [1.0, 2.0, 3.0]),

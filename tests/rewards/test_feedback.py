@@ -12,16 +12,9 @@ from mixgym.errors import MixgymError, UnknownNameError
 from mixgym.rewards import REWARD_TERMS
 from mixgym.rewards.build import build_terms
 from mixgym.rewards.feedback import Feedback
-from mixgym.signals import Signals
+from tests.tiny import unmeasured
 
-NAN = np.full(2, np.nan, dtype=np.float32)
-ZERO = np.zeros(2, dtype=np.float32)
-START = Signals(
-    mixture=np.array([0.5, 0.5], dtype=np.float32),
-    counts=ZERO, tokens=ZERO, epochs=ZERO,
-    train_loss=NAN, train_loss_age=ZERO, train_loss_change=ZERO, last_loss=NAN,
-    validation_loss=NAN, validation_change=NAN, starved=np.zeros(2, dtype=bool),
-)  # fmt: skip
+START = unmeasured(2)
 
 
 def test_feedback_is_the_weighted_change_on_both_fields_and_telescopes() -> None:

@@ -20,12 +20,14 @@ from mixgym.rewards.diversity import Diversity
 from mixgym.rewards.influence import Influence
 from mixgym.rewards.stability import Stability
 from mixgym.signals import Signals
+from tests import tiny
 
 NAN = np.nan
 SHORT: dict[str, Any] = {
     "decisions": 3, "steps_per_decision": 2, "evaluation_windows": 2,
     "batch_size": 16, "context": 16, "action_map": "simplex",
 }  # fmt: skip
+signals = partial(tiny.unmeasured, K=3)
 UNIFORM = np.full(8, 1 / 8, np.float32)
 VARIANTS: dict[str, Any] = {
     f"{name}-{variant}": partial(term, variant=variant)
@@ -36,21 +38,6 @@ VARIANTS: dict[str, Any] = {
     )
     for variant in variants
 }
-
-
-def signals(K: int = 3, **values: Any) -> Signals:
-    """Signals with everything measured as NaN but for what is given."""
-    nothing, zero = np.full(K, NAN, dtype=np.float32), np.zeros(K, dtype=np.float32)
-    start = Signals(
-        mixture=np.full(K, 1 / K, dtype=np.float32),
-        counts=zero, tokens=zero, epochs=zero,
-        train_loss=nothing, train_loss_age=zero, train_loss_change=zero, last_loss=nothing,
-        validation_loss=nothing, validation_change=nothing, starved=np.zeros(K, dtype=bool),
-    )  # fmt: skip
-    arrays = {
-        k: np.array(v, dtype=np.float32) if isinstance(v, list) else v for k, v in values.items()
-    }
-    return replace(start, **arrays)
 
 
 def make(**arguments: Any) -> Any:
@@ -329,9 +316,9 @@ def test_terms_are_finite_whatever_happens(name: str, K: int) -> None:
         "unmeasured": {"lexical_diversity": [NAN] * K, "validation_change": [NAN] * K},
     }
     term.reset(K)
-    before, value = signals(K, **measured), NAN
+    before, value = signals(K=K, **measured), NAN
     for changed in cases.values():
-        value = term(before, signals(K, **{**measured, **changed}))
+        value = term(before, signals(K=K, **{**measured, **changed}))
         assert type(value) is float and np.isfinite(value)
         assert low <= value <= high
         if term.vector is not None:

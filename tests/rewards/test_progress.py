@@ -9,16 +9,9 @@ import pytest
 import mixgym  # noqa: F401
 from mixgym.errors import UnknownNameError
 from mixgym.rewards import REWARD_TERMS
-from mixgym.signals import Signals
+from tests.tiny import unmeasured
 
-NAN = np.full(2, np.nan, dtype=np.float32)
-ZERO = np.zeros(2, dtype=np.float32)
-START = Signals(
-    mixture=np.array([0.5, 0.5], dtype=np.float32),
-    counts=ZERO, tokens=ZERO, epochs=ZERO,
-    train_loss=NAN, train_loss_age=ZERO, train_loss_change=ZERO, last_loss=NAN,
-    validation_loss=NAN, validation_change=NAN, starved=np.zeros(2, dtype=bool),
-)  # fmt: skip
+START = unmeasured(2)
 
 
 def test_progress_is_the_decrease_of_the_objective_and_telescopes() -> None:

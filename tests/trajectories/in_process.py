@@ -7,23 +7,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from mixgym.experiment.worker import perform
 from mixgym.trajectories import collect
-from mixgym.trajectories.episode import collect_episode
-
-TINY: dict[str, Any] = {
-    "domains": ["recipes", "python", "icd10"],
-    "limit": None,
-    "decisions": 3,
-    "steps_per_decision": 2,
-    "evaluation_windows": 2,
-    "report_windows": 2,
-}
+from tests.tiny import TINY
 
 
 def run_here(jobs: Sequence[Any], workers: int | None, on_event: Any) -> list[Any]:
     """In place of `mixgym.experiment.pool.run_pool`."""
+    said: list[dict[str, Any]] = []
     for job in jobs:
-        collect_episode(job.request, job.index, job.path)
+        perform(job.message(), said.append)
+        assert said[-1]["event"] == "finished", said[-1]
     return []
 
 

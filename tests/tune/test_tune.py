@@ -24,16 +24,10 @@ from mixgym.files import read_json
 from mixgym.tune import FIRST_SEED, TuningRequest, search_space, tune_agent
 from mixgym.tune.space import split_arguments
 from mixgym.tune.trial import judge, run_trial, spent, trial_folder
+from tests import tiny
+from tests.tiny import ENV
 
-ENV = "mixgym/NanoPretrain-v0"
-TINY: dict[str, Any] = {
-    "domains": ["recipes", "python", "icd10"],
-    "limit": None,
-    "decisions": 2,
-    "steps_per_decision": 1,
-    "evaluation_windows": 2,
-    "report_windows": 2,
-}
+TINY: dict[str, Any] = {**tiny.TINY, "decisions": 2, "steps_per_decision": 1}
 FIXED: dict[str, Any] = {
     "network": "mlp",
     "width": 8,

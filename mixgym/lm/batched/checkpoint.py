@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from mixgym.errors import CheckpointError
 from mixgym.files import read_json
-from mixgym.lm.checkpoint import naming, plain
+from mixgym.lm.checkpoint import Identity, check_corpus, naming, plain
 from mixgym.lm.checkpoint import save as write
 from mixgym.lm.settings import GradientSettings, Settings
 from mixgym.lm.training import Snapshot
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 #: `run.json` says it beside its own version, so that the two kinds are not taken for one another.
 FORMAT = "batched-1"
 _REMEDY = "restore it from a copy"
-
-
-class _Tensors(TypedDict):
-    file: str
-    sha256: str
 
 
 class _Streams(TypedDict):
@@ -61,18 +56,10 @@ class _Scalars(TypedDict):
     ledger: _Ledger
 
 
-class _Record(TypedDict):
+class _Record(Identity):
     format: str
-    corpus_hash: str
-    corpus_spec: dict[str, Any]
-    model_spec: str | dict[str, Any]
-    model_config: dict[str, Any]
-    settings: dict[str, Any]
-    total_steps: int
-    evaluation_seed: int
     gradients: dict[str, Any] | None
     precision: str
-    tensors: _Tensors
     scalars: _Scalars
 
 
@@ -124,12 +111,7 @@ def load(
             "single runs with TrainingRun.load"
         )
     record: _Record = read_json(folder / "run.json", _Record, remedy=_REMEDY)
-    if record["corpus_hash"] != corpus.hash:
-        raise CheckpointError(
-            f"the checkpoint {folder} was trained on corpus {record['corpus_hash'][:12]} "
-            f"({record['corpus_spec']}), the corpus given is {corpus.hash[:12]} ({corpus.spec}): "
-            "load the corpus it was made with"
-        )
+    check_corpus(folder, record, corpus)
     entry, gradients = record["tensors"], record["gradients"]
     file = folder / Path(entry["file"]).name
     try:

@@ -1,6 +1,4 @@
-import copy
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from mixgym.corpus import Corpus
 from mixgym.errors import CheckpointError, DamagedFileError
 from mixgym.lm.batched import BatchedRun
 from mixgym.lm.settings import GradientSettings
+from tests.tiny import COPIES, flip_last_bit
 
 
 def through_disk(run: BatchedRun, path: Path) -> BatchedRun:
@@ -24,17 +23,10 @@ def through_state(run: BatchedRun, path: Path) -> BatchedRun:
     return other
 
 
-@pytest.mark.parametrize(
-    "duplicate",
-    [
-        lambda run, path: run.fork(),
-        lambda run, path: copy.deepcopy(run),
-        lambda run, path: pickle.loads(pickle.dumps(run)),
-        through_disk,
-        through_state,
-    ],
-    ids=["fork", "deepcopy", "pickle", "checkpoint", "state_dict"],
-)
+WAYS = {**COPIES, "checkpoint": through_disk, "state_dict": through_state}
+
+
+@pytest.mark.parametrize("duplicate", WAYS.values(), ids=WAYS.keys())
 @pytest.mark.parametrize("gradients", [None, GradientSettings()])
 def test_a_copy_continues_bit_for_bit_and_independently(
     nano8: Corpus, tmp_path: Path, duplicate: Callable, gradients: GradientSettings | None
@@ -73,9 +65,7 @@ def test_other_corpora_and_kinds_are_refused(
 def test_damage_is_named(nano8: Corpus, tmp_path: Path) -> None:
     batched(nano8).save(tmp_path)
     (file,) = tmp_path.glob("state-*.safetensors")
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
+    flip_last_bit(file)
     with pytest.raises(DamagedFileError, match=file.name):
         BatchedRun.load(tmp_path, nano8)
     file.unlink()
