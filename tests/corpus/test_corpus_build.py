@@ -144,7 +144,7 @@ def test_missing_package_is_named_and_can_be_skipped(nano, offline, tmp_path):
     names = "~".join(name for name in nano[0].names if name not in ("wiki_fr", "math_synth"))
     corpus = load_corpus(f"nano8~{names}", cache=tmp_path)
     assert corpus.names == ("wiki_fr", "math_synth")
-    assert "recipes" in corpus.manifest["skipped"]
+    assert "recipes" in corpus.manifest.get("skipped", [])
     assert corpus.hash != nano[0].hash
     with pytest.raises(UnknownNameError, match="did you mean 'recipes'"):
         load_corpus("nano8~recipe", cache=tmp_path)

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import pytest
 from rich.console import Console
 
 from mixgym.experiment import progress
-from mixgym.experiment.pool import Event
+from mixgym.experiment.pool import Event, Job
 from mixgym.experiment.progress import JobsProgress, LearningProgress
 
 
-@dataclass(frozen=True, eq=False)
-class Work:
-    title: str
-    module: ClassVar[str] = "none"
-
-    def message(self) -> dict[str, Any]:
-        return {}
+def work(title: str) -> Job:
+    return Job(title, "nowhere:nothing", {})
 
 
 @pytest.fixture
@@ -37,13 +30,13 @@ def plain() -> tuple[Console, io.StringIO]:
 
 def test_a_long_run_says_how_far_it_is(clock: list[float]) -> None:
     console, out = plain()
-    work = Work("natural seed 0")
+    job = work("natural seed 0")
     with JobsProgress(console, 2) as shown:
-        shown(Event("started", work, {}))
+        shown(Event("started", job, {}))
         for decision in range(1, 101):
             clock[0] += 1.0
             facts = {"decision": decision, "decisions": 200, "objective": 1.5, "step": decision}
-            shown(Event("progress", work, facts))
+            shown(Event("progress", job, facts))
     lines = out.getvalue().splitlines()
     assert len(lines) == 3  # in 100 seconds
     assert lines[0].startswith("runs: 0/2, 0:30 gone, about ") and "natural seed 0 15%" in lines[0]
@@ -53,11 +46,11 @@ def test_finished_jobs_are_lines_of_their_own_unless_they_are_many(clock: list[f
     for each in (True, False):
         console, out = plain()
         with JobsProgress(console, 5, noun="episodes", each=each) as shown:
-            shown(Event("kept", Work("Episode 0"), {}))
+            shown(Event("kept", work("Episode 0"), {}))
             for index in range(1, 4):
                 clock[0] += 11.0
-                shown(Event("finished", Work(f"Episode {index}"), {}))
-            shown(Event("failed", Work("Episode 4"), {"error": "x"}))
+                shown(Event("finished", work(f"Episode {index}"), {}))
+            shown(Event("failed", work("Episode 4"), {"error": "x"}))
         lines = out.getvalue().splitlines()
         assert lines[-1].startswith("[5/5] Episode 4: failed, 0:33 gone")
         assert [line[:12] for line in lines[:-1]] == (
@@ -80,8 +73,8 @@ def test_a_terminal_has_bars(clock: list[float]) -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=True)
     with JobsProgress(console, 1) as shown:
-        shown(Event("progress", Work("a"), {"decision": 1, "decisions": 2, "objective": None}))
-        shown(Event("finished", Work("a"), {}))
+        shown(Event("progress", work("a"), {"decision": 1, "decisions": 2, "objective": None}))
+        shown(Event("finished", work("a"), {}))
     with LearningProgress(console, "learning", 2) as learning:
         learning.update(1, "half")
     assert "[1/1] a: done" in out.getvalue()
