@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,21 +47,15 @@ class Mixer(Stateful, ABC):
         At the first decision nothing has been sampled: counts are zero and losses NaN.
         """
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments the mixer was built with."""
-        if not is_dataclass(self):
-            return {}
-        return {item.name: getattr(self, item.name) for item in fields(self)}
-
 
 class FixedMixer(Mixer):
     """A mixer that keeps one mixture for the whole run."""
 
     weights: Mixture
 
-    @abstractmethod
     def choose(self, task: MixingTask) -> Mixture:
-        """Return the (K,) mixture of the run."""
+        """Return the (K,) mixture of the run; by default the task's own of the mixer's name."""
+        return task.mixture(self.name)
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         self.weights = self.choose(task)
@@ -98,11 +91,7 @@ class MixerAgent(StatefulAgent):
         task = getattr(inner, "task", None)
         if not isinstance(task, MixingTask):
             raise MixgymError(f"agent {self.name!r} needs a mixgym environment, got {inner}")
-        if not isinstance(inner.action_space, Simplex):
-            raise MixgymError(
-                f"agent {self.name!r} emits mixtures, but the action space is "
-                f"{inner.action_space}: make the environment with action_map='simplex'"
-            )
+        require_mixtures(inner, self.name)
         stream = np.random.SeedSequence(seed, spawn_key=(_AGENT_STREAM,))
         self._env, self._task = env, task
         self.mixer.start(task, np.random.default_rng(stream))
@@ -128,6 +117,15 @@ class MixerAgent(StatefulAgent):
         if self._env is None or self._task is None:
             raise MixgymError(f"agent {self.name!r} has not started: call start(env, seed) first")
         return self._env, self._task
+
+
+def require_mixtures(inner: Any, agent: str) -> None:
+    """Raise `MixgymError` unless the actions of an unwrapped environment are mixtures."""
+    if not isinstance(inner.action_space, Simplex):
+        raise MixgymError(
+            f"agent {agent!r} emits mixtures, but the action space is {inner.action_space}: "
+            "make the environment with action_map='simplex'"
+        )
 
 
 def as_agent(mixer: type[Mixer]) -> Callable[..., MixerAgent]:

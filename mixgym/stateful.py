@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from abc import abstractmethod
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NotRequired
 
@@ -27,13 +28,19 @@ class AgentRecord(TypedDict):
 
 
 class Stateful:
-    """Something whose state is its attributes named in `STATE`.
+    """Something built of arguments, whose state is its attributes named in `STATE`.
 
     They may be numbers, NumPy arrays (float64), lists of numbers, a `numpy.random.Generator`, or
     None until they are known.
     """
 
     STATE: ClassVar[tuple[str, ...]] = ()
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments it was built with: the fields of a dataclass."""
+        if not is_dataclass(self):
+            return {}
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state, JSON-plain."""

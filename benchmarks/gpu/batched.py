@@ -1,7 +1,7 @@
 """Batched runs on an accelerator: throughput, memory and share of the roofline.
 
     python benchmarks/gpu/batched.py --out DIR           # on a GPU, under eight minutes
-    python benchmarks/gpu/batched.py --out DIR --tiny    # all of it on the CPU, minutes
+    python benchmarks/gpu/batched.py --out DIR --tiny    # every step of it on the CPU, a minute
 
 Rows of batched.csv, written after every figure: `model`, `N`, `precision`, `compiled`, `chunk`;
 `steps_per_s` (steps of single models), `times_core` (that against one core of the same machine
@@ -44,7 +44,8 @@ FIELDS = (
     *KEY,
     *("chunk", "steps_per_s", "times_core", "decisions_per_s", "peak_MiB", "roofline", "limit"),
 )
-STEPS = 10
+#: Steps and validation windows a domain of a decision; with --tiny.
+DECISION, TINY = (10, 16), (2, 2)
 #: device's name holds -> FLOP/s by precision, and bytes/s.
 PEAKS = {
     "H100": ({"fp32": 67e12, "tf32": 495e12, "bf16": 989e12}, 3.35e12),
@@ -76,10 +77,10 @@ def rate(work: Any, seconds: float) -> float:
     return calls / (time.perf_counter() - start)
 
 
-def core_rate(corpus: Corpus, model: str, seconds: float) -> float:
+def core_rate(corpus: Corpus, model: str, seconds: float, steps: int) -> float:
     """Return a single run's steps a second on one core."""
     run = TrainingRun(corpus, model, total_steps=10**6)
-    return STEPS * rate(lambda: run.advance(corpus.natural, STEPS), seconds)
+    return steps * rate(lambda: run.advance(corpus.natural, steps), seconds)
 
 
 def roofline(run: BatchedRun) -> tuple[float, str]:
@@ -99,7 +100,12 @@ def roofline(run: BatchedRun) -> tuple[float, str]:
 
 
 def measure(
-    few: BatchedRun, N: int, how: dict[str, Any], core: float, seconds: float
+    few: BatchedRun,
+    N: int,
+    how: dict[str, Any],
+    core: float,
+    seconds: float,
+    decision: tuple[int, int],
 ) -> dict[str, Any]:
     """Return a row: N runs that train together."""
     cuda = few.settings.device != "cpu"
@@ -116,21 +122,22 @@ def measure(
         **how,
     )
     mixtures = np.random.default_rng(0).dirichlet(np.ones(few.corpus.K), N)
-    steps = N * STEPS * rate(lambda: run.advance(mixtures, STEPS), seconds)
+    steps, windows = decision
+    steps_per_s = N * steps * rate(lambda: run.advance(mixtures, steps), seconds)
 
-    def decision() -> None:
-        run.advance(mixtures, STEPS)
-        run.evaluate(windows=16)
+    def decide() -> None:
+        run.advance(mixtures, steps)
+        run.evaluate(windows=windows)
 
-    decisions = N * rate(decision, seconds)
+    decisions = N * rate(decide, seconds)
     least, limit = roofline(run)
     return {
         "chunk": run.engine.chunk,
-        "steps_per_s": steps,
-        "times_core": steps / core,
+        "steps_per_s": steps_per_s,
+        "times_core": steps_per_s / core,
         "decisions_per_s": decisions,
         "peak_MiB": torch.cuda.max_memory_allocated() / 2**20 if cuda else float("nan"),
-        "roofline": least * steps,
+        "roofline": least * steps_per_s,
         "limit": limit,
     }
 
@@ -145,11 +152,13 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="small, on the CPU")
     options = parser.parse_args()
     begin = time.perf_counter()
-    device, seconds = ("cpu", 0.2) if options.tiny else ("cuda", 1.5)
-    ways = [("fp32", "none")] if options.tiny else [("fp32", "graphs"), ("fp32", "none")]
-    ways += [("bf16", "none")] if options.tiny else [("tf32", "graphs"), ("bf16", "graphs")]
-    ways += [] if options.tiny else [("fp32", "compile")]
-    sizes = [2, 4] if options.tiny else [1024, 256, 64, 16, 1, 4096]
+    device, seconds = ("cpu", 0.0) if options.tiny else ("cuda", 1.5)
+    ways = [("fp32", "graphs"), ("fp32", "none"), ("tf32", "graphs"), ("bf16", "graphs")]
+    ways += [("fp32", "compile")]
+    sizes = [1024, 256, 64, 16, 1, 4096]
+    if options.tiny:
+        ways, sizes = [("fp32", "none"), ("bf16", "none")], [2]
+    decision = TINY if options.tiny else DECISION
     corpus = load_corpus("nano8")
 
     def add(row: dict[str, Any]) -> None:
@@ -159,14 +168,15 @@ def main() -> None:
 
     cores, few = {}, {}
     for model in ("nano", "micro"):
-        cores[model] = core_rate(corpus, model, 4 * seconds)
+        cores[model] = core_rate(corpus, model, 4 * seconds, decision[0])
         add(
             dict.fromkeys(FIELDS, "")
             | dict(zip(KEY, (model, 1, "fp32", "core"), strict=True))
             | {"steps_per_s": cores[model], "times_core": 1.0}
         )
         settings = BatchedRun(corpus, model, total_steps=1).settings.updated({"device": device})
-        few[model] = BatchedRun(corpus, model, range(8), total_steps=10**6, settings=settings)
+        seeds = range(2 if options.tiny else 8)
+        few[model] = BatchedRun(corpus, model, seeds, total_steps=10**6, settings=settings)
     for N, (precision, compiled), model in product(sizes, ways, few):
         if time.perf_counter() - begin > 60 * options.minutes:
             print("out of time", flush=True)
@@ -175,7 +185,7 @@ def main() -> None:
             continue
         how = {"precision": precision, "compiled": compiled}
         try:
-            row = measure(few[model], N, how, cores[model], seconds)
+            row = measure(few[model], N, how, cores[model], seconds, decision)
         except Exception as error:  # one way that fails must not cost the figures of the others
             print(f"{model} N={N} {how}: {type(error).__name__}: {error}", flush=True)
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mixgym.envs.arguments import EnvironmentArguments
+from mixgym.envs.batched import BatchedEnv
 from mixgym.envs.pretrain import PretrainEnv
 
 
@@ -67,3 +68,9 @@ class MicroPretrainEnv(PretrainEnv):
         evaluation_windows=64,
         report_windows=1024,
     )
+
+
+class BatchedMicroPretrainEnv(BatchedEnv):
+    """N of `MicroPretrainEnv` whose runs train together."""
+
+    SINGLE = MicroPretrainEnv

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mixgym.envs.arguments import EnvironmentArguments
+from mixgym.envs.batched import BatchedEnv
 from mixgym.envs.pretrain import PretrainEnv
 
 #: What each domain of core19 is to the four targets.
@@ -84,3 +85,9 @@ class MicroTargetEnv(PretrainEnv):
         evaluation_windows=128,
         report_windows=1024,
     )
+
+
+class BatchedMicroTargetEnv(BatchedEnv):
+    """N of `MicroTargetEnv` whose runs train together."""
+
+    SINGLE = MicroTargetEnv

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mixgym.envs.arguments import EnvironmentArguments
+from mixgym.envs.batched import BatchedEnv
 from mixgym.envs.pretrain import PretrainEnv
 
 #: What each domain of core19 is to the eight targets.
@@ -92,3 +93,9 @@ class MicroTargetV1Env(PretrainEnv):
         report_windows=4096,
         training={"context": 16, "batch_size": 64, "final_decay": 0.04},
     )
+
+
+class BatchedMicroTargetV1Env(BatchedEnv):
+    """N of `MicroTargetV1Env` whose runs train together."""
+
+    SINGLE = MicroTargetV1Env

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from mixgym.envs.arguments import EnvironmentArguments
+from mixgym.envs.batched import BatchedEnv
 from mixgym.envs.pretrain import PretrainEnv
 
 
@@ -70,3 +71,9 @@ class NanoPretrainEnv(PretrainEnv):
         steps_per_decision=15,
         evaluation_windows=16,
     )
+
+
+class BatchedNanoPretrainEnv(BatchedEnv):
+    """N of `NanoPretrainEnv` whose runs train together."""
+
+    SINGLE = NanoPretrainEnv

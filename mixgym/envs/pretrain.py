@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mixgym.lm.run import ModelRun
     from mixgym.lm.settings import Settings
     from mixgym.lm.weights import Weights
+    from mixgym.plotting.history import EpisodeHistory
 
 RESET_OPTIONS = ("mixture", "checkpoint")
 
@@ -234,15 +235,8 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         from mixgym.lm.weights import Weights
 
         options = options or {}
-        for name in options:
-            if name not in RESET_OPTIONS:
-                raise unknown_name("reset option", name, RESET_OPTIONS)
+        check_reset_options(options)
         checkpoint = options.get("checkpoint")
-        if not isinstance(checkpoint, str | os.PathLike | None):
-            raise ValueError(
-                "the reset option 'checkpoint' must be the directory of a saved TrainingRun, got "
-                f"{checkpoint!r}"
-            )
         super().reset(seed=seed)
         run_seed = int(self.np_random.integers(2**31)) if seed is None else int(seed)
         mixture = self.task.mixture(options.get("mixture", "natural"))
@@ -286,16 +280,7 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
         return self.episode.measure(run, signals)
 
     def _info(self) -> dict[str, Any]:
-        return {
-            **self.episode.info(),
-            # Without the accounts' seconds: equal runs have equal infos.
-            "ledger": {
-                name: {"tokens": np.int64(account.tokens), "flops": np.float64(account.flops)}
-                for name, account in self.ledger.accounts.items()
-            },
-            "run_seed": np.int64(self.run_seed),
-            "corpus_hash": self.corpus_hash,
-        }
+        return {**self.episode.info(), **run_info(self.ledger, self.run_seed, self.corpus_hash)}
 
     def report(self, split: str = "test", windows: int | None = None) -> dict[str, Any]:
         """Measure every domain for a report; the ledger's `evaluation` account pays.
@@ -332,16 +317,47 @@ class PretrainEnv(gym.Env[NDArray[np.float32], NDArray[np.float32]]):
             )
             return None
         self._active()
-        if self.render_mode == "ansi":
-            from mixgym.plotting.text import episode_text
-
-            return episode_text(self.episode.history)
-        from mixgym.plotting.episode import episode_frame
-
-        return episode_frame(self.episode.history)
+        return rendered(self.render_mode, self.episode.history)
 
     def close(self) -> None:
         """Free the run; closing twice is harmless, and `reset` starts anew."""
         self.run = None
         self.starting_weights = None
         self._closed = True
+
+
+def check_reset_options(options: Mapping[str, Any]) -> None:
+    """Raise `UnknownNameError` or `ValueError` for options that `reset` does not take."""
+    for name in options:
+        if name not in RESET_OPTIONS:
+            raise unknown_name("reset option", name, RESET_OPTIONS)
+    checkpoint = options.get("checkpoint")
+    if not isinstance(checkpoint, str | os.PathLike | None):
+        raise ValueError(
+            "the reset option 'checkpoint' must be the directory of a saved TrainingRun, got "
+            f"{checkpoint!r}"
+        )
+
+
+def run_info(ledger: Ledger, run_seed: int, corpus_hash: str) -> dict[str, Any]:
+    """Return what info says of a run besides its episode."""
+    return {
+        # Without the accounts' seconds: equal runs have equal infos.
+        "ledger": {
+            name: {"tokens": np.int64(account.tokens), "flops": np.float64(account.flops)}
+            for name, account in ledger.accounts.items()
+        },
+        "run_seed": np.int64(run_seed),
+        "corpus_hash": corpus_hash,
+    }
+
+
+def rendered(render_mode: str, history: EpisodeHistory) -> Any:
+    """Return an episode so far: text (`ansi`) or a uint8 picture (`rgb_array`)."""
+    if render_mode == "ansi":
+        from mixgym.plotting.text import episode_text
+
+        return episode_text(history)
+    from mixgym.plotting.episode import episode_frame
+
+    return episode_frame(history)

@@ -15,6 +15,14 @@ SCALAR_REWARD: dict[str, str] = {
     "mixgym/MicroContinual52-v0": "mixgym.envs.micro_continual52:MicroContinual52Env",
 }
 
+#: id -> entry point of `gym.make_vec`, of those whose runs can train together.
+BATCHED: dict[str, str] = {
+    "mixgym/NanoPretrain-v0": "mixgym.envs.nano_pretrain:BatchedNanoPretrainEnv",
+    "mixgym/MicroPretrain-v0": "mixgym.envs.micro_pretrain:BatchedMicroPretrainEnv",
+    "mixgym/MicroTarget-v0": "mixgym.envs.micro_target:BatchedMicroTargetEnv",
+    "mixgym/MicroTarget-v1": "mixgym.envs.micro_target_v1:BatchedMicroTargetV1Env",
+}
+
 #: id -> entry point, and that of `gym.make_vec`, of those whose reward is a vector.
 VECTOR_REWARD: dict[str, tuple[str, str]] = {
     "mixgym/mo-NanoPretrain-v0": (
@@ -46,7 +54,7 @@ def register_environments() -> None:
     """Register every mixgym id with Gymnasium; calling it again changes nothing."""
     for env_id, entry_point in SCALAR_REWARD.items():
         if env_id not in gym.registry:
-            gym.register(id=env_id, entry_point=entry_point)
+            gym.register(id=env_id, entry_point=entry_point, vector_entry_point=BATCHED.get(env_id))
     for env_id, (entry_point, vector_entry_point) in VECTOR_REWARD.items():
         if env_id not in gym.registry:
             gym.register(

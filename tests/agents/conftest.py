@@ -11,6 +11,7 @@ import pytest
 from gymnasium import spaces
 
 from mixgym.envs.task import MixingTask
+from mixgym.mixer import Mixer
 from mixgym.signals import Signals
 from mixgym.simplex import ActionMap, make_action_map
 from tests.tiny import unmeasured
@@ -81,3 +82,15 @@ def env(task: MixingTask) -> gym.Env:
 @pytest.fixture
 def make_bandit() -> Callable[..., BanditEnv]:
     return BanditEnv
+
+
+@pytest.fixture
+def started(task: MixingTask) -> Callable[..., Mixer]:
+    """Builds a mixer of some arguments and starts it."""
+
+    def start(rule: Callable[..., Mixer], **arguments: Any) -> Mixer:
+        mixer = rule(**arguments)
+        mixer.start(task, np.random.default_rng(0))
+        return mixer
+
+    return start

@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import torch
 from mixgym_agents.acodm.agent import AcOdm
-from mixgym_agents.acodm.config import Config
 from mixgym_agents.acodm.ddpg import Ddpg, make_network, policy
-from mixgym_agents.acodm.released import Released, ReleasedDdpg
+from mixgym_agents.acodm.released import Released, ReleasedConfig, ReleasedDdpg
 from mixgym_agents.acodm.replay import Batch, ReplayBuffer
 from mixgym_agents.learning.networks import Inputs
 from mixgym_agents.learning.normaliser import Normaliser
@@ -39,7 +38,7 @@ def layout(K: int = 4) -> ObservationLayout:
 
 def filled(transitions: int = 40, **arguments: Any) -> Ddpg:
     """A learner with random transitions in its buffer."""
-    ddpg = ReleasedDdpg(Config(**{**SMALL, "tau": 0.1, **arguments}), layout(), seed=0)
+    ddpg = ReleasedDdpg(ReleasedConfig(**{**SMALL, "tau": 0.1, **arguments}), layout(), seed=0)
     rng = np.random.default_rng(0)
     size, R = ddpg.layout.size, 4 if ddpg.config.released.vector_critic else 1
     for index in range(transitions):
@@ -198,8 +197,8 @@ def test_normaliser_statistics():
 
 @pytest.mark.parametrize("interaction", ["attention", "deepsets"])
 def test_tokens_are_equivariant_and_their_critic_invariant(interaction):
-    config = Config(network="tokens", width=16, blocks=2, interaction=interaction)
-    vector = Config(
+    config = ReleasedConfig(network="tokens", width=16, blocks=2, interaction=interaction)
+    vector = ReleasedConfig(
         network="tokens", width=16, interaction=interaction, released=Released(vector_critic=True)
     )
     with private_rng(0):
@@ -229,7 +228,7 @@ def test_tokens_are_equivariant_and_their_critic_invariant(interaction):
 
 def test_the_papers_shapes():
     """5 x [Linear, LayerNorm, ReLU] of width 1024 on 85 numbers, 22 domains: 4.32 M + 4.34 M."""
-    config = Config(width=1024, depth=5, released=Released(vector_critic=True))
+    config = ReleasedConfig(width=1024, depth=5, released=Released(vector_critic=True))
     actor = make_network(config, 22, 3, 19, critic=False)
     critic = make_network(config, 22, 3, 19, critic=True)
     assert sum(p.numel() for p in actor.parameters()) == pytest.approx(4.32e6, rel=2e-3)
@@ -397,10 +396,10 @@ def test_the_global_generators_are_left_alone(kind):
 def test_packaged_hyperparameters_have_sources_and_are_valid():
     from mixgym.envs.registration import ENVIRONMENTS
 
-    assert Config.packaged(None).gamma == 0.95
+    assert ReleasedConfig.packaged(None).gamma == 0.95
     for env_id in ENVIRONMENTS:
-        Config.packaged(env_id)
-    assert Config.packaged("mixgym/NanoPretrain-v0") != Config.packaged(None)
+        ReleasedConfig.packaged(env_id)
+    assert ReleasedConfig.packaged("mixgym/NanoPretrain-v0") != ReleasedConfig.packaged(None)
 
 
 def test_given_arguments_come_before_the_packaged_ones():
@@ -409,7 +408,7 @@ def test_given_arguments_come_before_the_packaged_ones():
     agent = AcOdm(gamma=0.5)
     agent.start(env, 0)
     assert agent.config.gamma == 0.5
-    assert agent.config.width == Config.packaged(None).width
+    assert agent.config.width == ReleasedConfig.packaged(None).width
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from gymnasium import spaces
 from mixgym_agents.acodm.agent import AcOdm
-from mixgym_agents.acodm.config import Config
 from mixgym_agents.acodm.ddpg import Ddpg, policy
+from mixgym_agents.acodm.released import ReleasedConfig
 from numpy.typing import NDArray
 
 from mixgym.envs.observation import ObservationLayout
@@ -36,7 +36,7 @@ class Linear(ContextualSimplex):
 
 
 def filled(**arguments: Any) -> Ddpg:
-    config = Config(critic="factored", width=16, batch_size=12, tau=0.1, **arguments)
+    config = ReleasedConfig(critic="factored", width=16, batch_size=12, tau=0.1, **arguments)
     ddpg = Ddpg(config, ContextualSimplex(4).layout, seed=0)
     rng = np.random.default_rng(0)
     for index in range(40):
@@ -110,7 +110,7 @@ def test_rewards_of_domains_are_weighed_as_the_environment_weighs_its_terms():
 
 def test_no_switch_of_the_release_goes_with_it():
     with pytest.raises(ValueError, match="critic='joint'"):
-        Config(critic="factored", released=["vector_critic"])  # type: ignore[arg-type]
+        ReleasedConfig(critic="factored", released=["vector_critic"])  # type: ignore[arg-type]
 
 
 def test_it_resumes_exactly(tmp_path):

@@ -13,8 +13,7 @@ from mixgym_agents.acodm.agent import AcOdm
 from mixgym_agents.learning.cost import Cost
 
 from mixgym.errors import CheckpointError
-from mixgym.ledger import Ledger
-from tests.agents.toy import ContextualSimplex, play, step
+from tests.agents.toy import ContextualSimplex, Metered, play, step
 
 SMALL: dict[str, Any] = {"width": 16, "depth": 2, "batch_size": 16, "updates_per_decision": 1}
 TOKENS: dict[str, Any] = {**SMALL, "network": "tokens"}
@@ -228,19 +227,6 @@ def test_saving_again_replaces_the_policy_whole(tmp_path, monkeypatch):
     agent.save(tmp_path)
     assert AcOdm(policy=str(tmp_path))._saved.scalars["decisions"] == 10  # type: ignore[union-attr]
     assert len(list(tmp_path.iterdir())) == 2
-
-
-class Metered(ContextualSimplex):
-    """With a ledger that charges 100 tokens a decision, as a training run does."""
-
-    def reset(self, **arguments: Any):
-        self.ledger = Ledger()
-        return super().reset(**arguments)
-
-    def step(self, action):
-        self.ledger.charge("train", tokens=100, flops=6e3, seconds=0.5)
-        self.ledger.charge("reward", tokens=10)
-        return super().step(action)
 
 
 def test_what_learning_cost_is_charged_to_every_run_it_drives(tmp_path):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 from mixgym_agents.acodm.agent import AcOdm
-from mixgym_agents.acodm.config import Config
 from mixgym_agents.acodm.ddpg import explore
 from mixgym_agents.acodm.released import (
     Released,
+    ReleasedConfig,
     ReleasedDdpg,
     ReleasedEpisode,
     annealed_learning_rate,
@@ -46,7 +46,7 @@ TESTED = {
 
 
 def filled(released: Any = "none", **arguments: Any) -> ReleasedDdpg:
-    config = Config(**{**SMALL, "tau": 0.1, "released": released, **arguments})
+    config = ReleasedConfig(**{**SMALL, "tau": 0.1, "released": released, **arguments})
     ddpg = ReleasedDdpg(config, ContextualSimplex(4).layout, seed=0)
     rng = np.random.default_rng(0)
     R = 4 if config.released.vector_critic else 1
@@ -169,7 +169,7 @@ def test_delta_since_start():
 def test_zscored_state():
     layout = ContextualSimplex(4).layout
     observation = np.random.default_rng(0).normal(3.0, 2.0, (5, layout.size))
-    config = Config(released=Released(zscored_state=True))
+    config = ReleasedConfig(released=Released(zscored_state=True))
     normaliser = ReleasedDdpg(config, layout, 0).normaliser
     for row in observation:
         normaliser.update(row)
@@ -179,7 +179,7 @@ def test_zscored_state():
     shifted = observation.copy()
     shifted[:, 0:8:2] += 10.0  # the level is hidden
     np.testing.assert_allclose(normaliser(shifted).domains, domains, atol=1e-4)
-    plain = ReleasedDdpg(Config(normalise="none"), layout, 0).normaliser
+    plain = ReleasedDdpg(ReleasedConfig(normalise="none"), layout, 0).normaliser
     assert np.abs(plain(shifted).domains.numpy() - plain(observation).domains.numpy()).max() > 9
     np.testing.assert_allclose(
         normaliser(observation).context[:, -1], observation[:, -1], rtol=1e-6
@@ -266,7 +266,7 @@ def test_uniform_action_noise():
     for _ in range(20):
         raw = np.maximum(mixture - same.uniform(size=4) / 1000, 0)
         np.testing.assert_allclose(odd.explored(mixture), raw / raw.sum())  # type: ignore[arg-type]
-    assert np.abs(explore(mixture, None, Config(noise=0.5), rng, 0) - mixture).max() > 0.01
+    assert np.abs(explore(mixture, None, ReleasedConfig(noise=0.5), rng, 0) - mixture).max() > 0.01
 
 
 def test_forced_floor():

@@ -20,7 +20,7 @@ from mixgym.commands.main import app
 from mixgym.errors import MixgymError
 from mixgym.experiment.request import AgentSpec
 from mixgym.train import TrainingRequest, policy_agent, train_agent
-from tests.agents.toy import step
+from tests.agents.toy import driven
 from tests.tiny import ENV, TINY
 
 SMALL: dict[str, Any] = {"network": "tokens", "width": 8, "updates_per_decision": 2}
@@ -144,12 +144,7 @@ def test_a_policy_drives_a_run_without_rewards(trained):
         **{**TINY, "domains": ["python", "recipes", "wiki_en", "math_synth"], "model": "micro"},
         **agent.env_arguments,
     )
-    observation, info = env.reset(seed=0)
-    agent.start(env, 0)
-    rewards = []
-    for _ in range(3):
-        observation, reward, _, info = step(agent, env, observation, info)
-        rewards.append(reward)
+    rewards, _, info = driven(agent, env)
     assert rewards == [0.0] * 3 and info["mixture"].shape == (4,)
     cost = json.loads((trained / "cost.json").read_text())
     assert info["ledger"]["agent"]["tokens"] == cost["tokens"]
@@ -165,12 +160,7 @@ def test_non_proxy_mode_learns_in_the_run_itself(reward, released):
     env = gym.make(
         ENV, disable_env_checker=True, action_map="simplex", **TINY, **agent.env_arguments
     )
-    observation, info = env.reset(seed=0)
-    agent.start(env, 0)
-    rewards = []
-    for _ in range(3):
-        observation, reward, _, info = step(agent, env, observation, info)
-        rewards.append(reward)
+    rewards, _, _ = driven(agent, env)
     assert agent.learner is not None
     stored = agent.learner.replay.all().reward
     assert stored.shape == (2, 3 if released == "all" else 1)

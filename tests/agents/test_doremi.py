@@ -6,32 +6,21 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from mixgym_agents.proxies.doge import Doge
 from mixgym_agents.proxies.doremi import DoReMi, ExcessWeights, GroupDro
 
-import mixgym  # noqa: F401
 from mixgym.errors import CheckpointError, MixgymError
+from tests.agents import short
+from tests.agents.short import UNIFORM, first_action
 
-SHORT: dict[str, Any] = {
-    "decisions": 4, "steps_per_decision": 3, "evaluation_windows": 2, "batch_size": 8,
-    "context": 16, "action_map": "simplex", "domains": ["recipes", "python", "icd10"], "limit": {},
-}  # fmt: skip
-UNIFORM = np.full(3, 1 / 3)
+LONGER: dict[str, Any] = {"decisions": 4, "steps_per_decision": 3, "batch_size": 8}
 
 
 def make(**arguments: Any) -> Any:
-    env = gym.make("mixgym/NanoPretrain-v0", disable_env_checker=True, **{**SHORT, **arguments})
-    env.reset(seed=0)
-    return env
-
-
-def first_action(agent: Any, env: Any, seed: int = 0) -> np.ndarray:
-    agent.start(env, seed)
-    return agent.act(np.zeros(0), {})
+    return short.make(**{**LONGER, **arguments})
 
 
 # --- the rule
@@ -225,22 +214,6 @@ def test_a_saved_search_is_not_repeated(kind: Any, tmp_path: Path) -> None:
     different.start(other, 0)
     with pytest.raises(CheckpointError, match="arguments"):
         different.load(tmp_path / "agent.json")
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: DoReMi(eta=0.0), "eta=0.0"),
-        (lambda: DoReMi(smoothing=0.0), "smoothing=0.0"),
-        (lambda: DoReMi(steps=0), "steps=0"),
-        (lambda: Doge(interval=0), "interval=0"),
-        (lambda: Doge(mu=-1.0), r"mu=-1\.0"),
-        (lambda: Doge(target="law"), "'domains' or 'objective'"),  # type: ignore[arg-type]
-    ],
-)
-def test_bad_arguments(build: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build()
 
 
 def test_what_the_environment_cannot_do_is_said() -> None:

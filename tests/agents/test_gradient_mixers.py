@@ -60,16 +60,6 @@ def history(make_signals):
     return result
 
 
-@pytest.fixture
-def started(task):
-    def start(rule, **arguments):
-        mixer = rule(**arguments)
-        mixer.start(task, np.random.default_rng(0))
-        return mixer
-
-    return start
-
-
 def exponentiated(weights: np.ndarray, scores: np.ndarray, smoothing: float) -> np.ndarray:
     weights = weights * np.exp(scores)
     return (1 - smoothing) * weights / weights.sum() + smoothing / 4
@@ -225,10 +215,10 @@ def test_a_mixer_says_what_it_needs(mixer, kinds, started, make_signals) -> None
     ("rule", "arguments", "message"),
     [
         (DogeOnline, {"mu": 0.0}, "mu=0.0"),
-        (DogeOnline, {"target": "all"}, "'domains' or 'objective'"),
+        (DogeOnline, {"target": "all"}, "unknown target"),
         (Dga, {"eta": NAN}, "eta=nan"),
         (Dga, {"ema": 1.0}, "ema=1.0"),
-        (Dga, {"normalise": "cos"}, "'cosine' or 'none'"),
+        (Dga, {"normalise": "cos"}, "unknown normalise"),
         (Pike, {"zeta1": -1.0}, r"zeta1=-1\.0"),
         (Pike, {"zeta2": -1.0}, r"zeta2=-1\.0"),
         *((rule, {"smoothing": 1.0}, "smoothing=1.0") for rule in RULES),

@@ -27,16 +27,6 @@ HISTORY = [
 
 
 @pytest.fixture
-def started(task):
-    def start(rule, **arguments):
-        mixer = rule(**arguments)
-        mixer.start(task, np.random.default_rng(0))
-        return mixer
-
-    return start
-
-
-@pytest.fixture
 def history(make_signals):
     return [
         make_signals(mixture=p, counts=n, last_loss=loss, step=5 * (t + 1), decision=t + 1)
@@ -220,7 +210,7 @@ def test_the_initial_mixture_is_an_argument(rule, started, make_signals):
         (OdmExp3, {"reward_scale": 0}, "reward_scale=0"),
         (OdmSmoothed, {"smoothing": 1.0}, "smoothing=1.0"),
         (OdmSmoothed, {"smoothing": -0.1}, "smoothing=-0.1"),
-        *((rule, {"clock": "tokens"}, "'decisions' or 'steps'") for rule in RULES),
+        *((rule, {"clock": "tokens"}, "unknown clock") for rule in RULES),
         *((rule, {"loss_scale": NAN}, "loss_scale=nan") for rule in RULES),
         *((rule, {"initial": [1, -1, 0, 0]}, "not negative") for rule in RULES),
     ],

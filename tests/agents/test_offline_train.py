@@ -28,7 +28,7 @@ from mixgym.train.offline import OfflineRequest, _accounts, train_offline
 from mixgym.trajectories import load_trajectories
 from mixgym.trajectories.evaluation import evaluate_policy_offline, offline_policy
 from mixgym.trajectories.explain import explain_policy
-from tests.agents.toy import step
+from tests.agents.toy import driven
 from tests.trajectories.in_process import TINY, collect_here
 
 ENV = "mixgym/NanoPretrain-v0"
@@ -124,13 +124,9 @@ def test_a_policy_drives_a_run_and_answers_for_its_cost(trained: Path) -> None:
         action_map=agent.action_map,
         **{**arguments, **agent.env_arguments},
     )
-    observation, info = env.reset(seed=0)
-    agent.start(env, 0)
-    done = False
-    for _ in range(3):
-        observation, _, done, info = step(agent, env, observation, info)
+    rewards, _, info = driven(agent, env)
     cost = json.loads((trained / "cost.json").read_text())
-    assert done and info["mixture"].shape == (4,)
+    assert rewards == [0.0] * 3 and info["mixture"].shape == (4,)
     assert info["ledger"]["agent"]["tokens"] == cost["tokens"]
     env.close()
 

@@ -19,8 +19,7 @@ from mixgym_agents.sb3.agent import Sb3Agent
 
 from mixgym.agents import make_agent
 from mixgym.errors import CheckpointError, MixgymError
-from mixgym.ledger import Ledger
-from tests.agents.toy import Boxed, ContextualSimplex, play
+from tests.agents.toy import Boxed, ContextualSimplex, Metered, play
 
 SMALL: dict[str, Any] = {"width": 8, "heads": 2, "depth": 1}
 OFF: dict[str, Any] = {**SMALL, "batch_size": 8, "gradient_steps": 2, "warmup": 3}
@@ -175,19 +174,6 @@ def test_going_on_keeps_the_temperature_that_was_learned(kind, tmp_path):
     assert temperature().item() == learned
     assert temperature().requires_grad
     assert temperature(ent_coef="auto_0.5").item() == pytest.approx(np.log(0.5))
-
-
-class Metered(ContextualSimplex):
-    """With a ledger that charges 100 tokens a decision, as a training run does."""
-
-    def reset(self, **arguments: Any):
-        self.ledger = Ledger()
-        return super().reset(**arguments)
-
-    def step(self, action):
-        self.ledger.charge("train", tokens=100, flops=6e3, seconds=0.5)
-        self.ledger.charge("reward", tokens=10)
-        return super().step(action)
 
 
 @pytest.mark.parametrize("kind", ["sac-tokens", "ppo-tokens"])

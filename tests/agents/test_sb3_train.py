@@ -23,7 +23,7 @@ import mixgym  # noqa: F401  (registers the environments)
 from mixgym.agents import make_agent
 from mixgym.experiment.request import AgentSpec
 from mixgym.train import TrainingRequest, policy_agent, train_agent
-from tests.agents.toy import step
+from tests.agents.toy import driven, step
 from tests.tiny import ENV, TINY
 
 OFF: dict[str, Any] = {"width": 8, "heads": 2, "batch_size": 4, "gradient_steps": 1, "warmup": 2}
@@ -77,12 +77,7 @@ def test_a_policy_drives_a_run_without_rewards(trained):
         **{**TINY, "domains": ["python", "recipes", "wiki_en", "math_synth"], "model": "micro"},
         **agent.env_arguments,
     )
-    observation, info = env.reset(seed=0)
-    agent.start(env, 0)
-    rewards = []
-    for _ in range(3):
-        observation, reward, _, info = step(agent, env, observation, info)
-        rewards.append(reward)
+    rewards, _, info = driven(agent, env)
     assert rewards == [0.0] * 3 and info["mixture"].shape == (4,)
     cost = json.loads((out / "cost.json").read_text())
     assert info["ledger"]["agent"]["tokens"] == cost["tokens"] > 0

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import mixgym_agents.proxies.store
 import numpy as np
 import pytest
@@ -16,22 +15,12 @@ from mixgym_agents.proxies.dbl import DynamicBatchLoading
 from mixgym_agents.proxies.oracle_lookahead import OracleLookahead
 from mixgym_agents.proxies.skill_it import SkillIt, skill_graph
 
-import mixgym  # noqa: F401
 from mixgym.agents import make_agent
 from mixgym.errors import CheckpointError, MixgymError, UnknownNameError
+from tests.agents.short import make
 
 NATURAL = np.array([0.6, 0.3, 0.08, 0.02])
-SHORT: dict[str, Any] = {
-    "decisions": 3, "steps_per_decision": 2, "evaluation_windows": 2, "batch_size": 4,
-    "context": 16, "action_map": "simplex", "domains": ["recipes", "python", "icd10"], "limit": {},
-}  # fmt: skip
 NOTHING = np.zeros(0)
-
-
-def make(**arguments: Any) -> Any:
-    env = gym.make("mixgym/NanoPretrain-v0", disable_env_checker=True, **{**SHORT, **arguments})
-    env.reset(seed=0)
-    return env
 
 
 def rollout(agent: Any, env: Any, decisions: int = 3) -> np.ndarray:
@@ -327,23 +316,3 @@ def test_a_reloaded_agent_continues_identically(name: str, tmp_path: Path) -> No
     (tmp_path / "agent.json").write_text("[]")
     with pytest.raises(CheckpointError):
         twin.load(tmp_path / "agent.json")
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: DynamicBatchLoading(eta=0.0), "eta=0.0"),
-        (lambda: DynamicBatchLoading(smoothing=1.0), "smoothing=1.0"),
-        (lambda: SkillIt(window=0), "window=0"),
-        (lambda: SkillIt(eta=-1.0), r"eta=-1\.0"),
-        (lambda: Aioli(rounds=0), "rounds=0"),
-        (lambda: Aioli(share=0.0), "share=0.0"),
-        (lambda: Aioli(ema=1.0), "ema=1.0"),
-        (lambda: OracleLookahead(horizon=0), "horizon=0"),
-        (lambda: OracleLookahead(move=2.0), "move=2.0"),
-        (lambda: OracleLookahead(candidates="natural"), "list of mixtures"),
-    ],
-)
-def test_bad_arguments(build: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build()

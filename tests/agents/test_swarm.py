@@ -7,7 +7,6 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import mixgym_agents.proxies.store
 import numpy as np
 import pytest
@@ -16,28 +15,12 @@ from mixgym_agents.proxies.regmix import RegMix
 from mixgym_agents.proxies.store import ProxyStore
 from mixgym_agents.proxies.swarm import draw_mixtures, repetition_caps
 
-import mixgym  # noqa: F401
 from mixgym.errors import CheckpointError, MixgymError
+from tests.agents.short import UNIFORM, first_action, make
 
-SHORT: dict[str, Any] = {
-    "decisions": 3, "steps_per_decision": 2, "evaluation_windows": 2, "batch_size": 4,
-    "context": 16, "action_map": "simplex", "domains": ["recipes", "python", "icd10"], "limit": {},
-}  # fmt: skip
 PRIOR = np.array([0.6, 0.3, 0.08, 0.02])
-UNIFORM = np.full(3, 1 / 3)
 SMALL: dict[str, Any] = {"proxies": 4, "steps": 2, "repetitions": None}
 REGMIX: dict[str, Any] = {**SMALL, "draws": 50, "top": 5, "trees": 20}
-
-
-def make(**arguments: Any) -> Any:
-    env = gym.make("mixgym/NanoPretrain-v0", disable_env_checker=True, **{**SHORT, **arguments})
-    env.reset(seed=0)
-    return env
-
-
-def first_action(agent: Any, env: Any, seed: int = 0) -> np.ndarray:
-    agent.start(env, seed)
-    return agent.act(np.zeros(0), {})
 
 
 @pytest.fixture(autouse=True)
@@ -286,7 +269,7 @@ def test_diverged_proxies_are_left_out_and_said(monkeypatch: pytest.MonkeyPatch)
     def sometimes(run: Any, *arguments: Any) -> Any:
         calls.append(1)
         if len(calls) <= bad:
-            run.diverged = True
+            run._recorder.diverged = True
             raise MixgymError("diverged")
         return train(run, *arguments)
 
@@ -300,27 +283,6 @@ def test_diverged_proxies_are_left_out_and_said(monkeypatch: pytest.MonkeyPatch)
     agent.start(env, 0)
     with pytest.raises(MixgymError, match="2 of 5 proxies diverged"):
         agent.act(np.zeros(0), {})
-
-
-@pytest.mark.parametrize(
-    ("build", "message"),
-    [
-        (lambda: RegMix(proxies=3), "proxies=3"),
-        (lambda: RegMix(steps=0), "steps=0"),
-        (lambda: RegMix(temperature=-1.0), r"temperature=-1\.0"),
-        (lambda: RegMix(strengths=(2.0, 1.0)), "strengths="),
-        (lambda: RegMix(strengths=(1.0,)), "strengths="),
-        (lambda: RegMix(minimum=1.0), "minimum=1.0"),
-        (lambda: RegMix(repetitions=0.0), "repetitions=0.0"),
-        (lambda: RegMix(draws=10, top=11), "top=11"),
-        (lambda: RegMix(trees=0), "trees=0"),
-        (lambda: RegMix(learning_rate=0.0), "learning_rate=0.0"),
-        (lambda: MixingLawAgent(delta=0.0), "delta=0.0"),
-    ],
-)
-def test_bad_arguments(build: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build()
 
 
 def test_a_prior_without_a_domain_is_refused_at_the_start() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mixgym.envs.observation import ObservationLayout
 from mixgym.envs.task import MixingTask
+from mixgym.ledger import Ledger
 from mixgym.simplex import Simplex, make_action_map, softmax
 
 
@@ -75,6 +76,19 @@ class Bandit(ContextualSimplex):
         )
 
 
+class Metered(ContextualSimplex):
+    """With a ledger that charges 100 tokens a decision, as a training run does."""
+
+    def reset(self, **arguments: Any):
+        self.ledger = Ledger()
+        return super().reset(**arguments)
+
+    def step(self, action):
+        self.ledger.charge("train", tokens=100, flops=6e3, seconds=0.5)
+        self.ledger.charge("reward", tokens=10)
+        return super().step(action)
+
+
 def step(agent: Any, env: Any, observation: Any, info: Any) -> tuple[Any, Any, bool, Any]:
     """One decision: observation, reward, whether the episode ended, info."""
     observation, reward, terminated, truncated, info = env.step(agent.act(observation, info))
@@ -87,6 +101,17 @@ def play(agent: Any, env: Any, observation: Any, info: Any, decisions: int) -> t
     for _ in range(decisions):
         observation, _, _, info = step(agent, env, observation, info)
     return observation, info
+
+
+def driven(agent: Any, env: Any, decisions: int = 3) -> tuple[list[float], Any, Any]:
+    """The rewards of an episode's first decisions, and the last observation and info."""
+    observation, info = env.reset(seed=0)
+    agent.start(env, 0)
+    rewards = []
+    for _ in range(decisions):
+        observation, reward, _, info = step(agent, env, observation, info)
+        rewards.append(reward)
+    return rewards, observation, info
 
 
 def average_reward(agent: Any, env: gym.Env[Any, Any], seed: int = 1000) -> float:

@@ -1,6 +1,6 @@
 """AC-ODM: an actor-critic (DDPG) that learns the data mixture; in the run itself, or on a proxy.
 
-Here is how it acts; `ddpg` has the algorithm and its networks, `config` every hyperparameter,
+Here is how it acts; `ddpg` has the algorithm and its networks, `config` its hyperparameters,
 `released` every deviation of the released code.
 """
 
@@ -18,10 +18,16 @@ from typing_extensions import TypedDict
 
 from mixgym.errors import MixgymError
 from mixgym.lm.threads import pinned_threads
-from mixgym.simplex import TINY, Mixture, Simplex, validate_mixture
-from mixgym_agents.acodm.config import Config
+from mixgym.mixer import require_mixtures
+from mixgym.simplex import TINY, Mixture, validate_mixture
 from mixgym_agents.acodm.ddpg import Ddpg, explore
-from mixgym_agents.acodm.released import Released, ReleasedDdpg, ReleasedEpisode, zscored
+from mixgym_agents.acodm.released import (
+    Released,
+    ReleasedConfig,
+    ReleasedDdpg,
+    ReleasedEpisode,
+    zscored,
+)
 from mixgym_agents.learning.hyperparameters import as_factory
 from mixgym_agents.learning.online import OnlineAgent, OnlineRecord
 from mixgym_agents.learning.store import SavedPolicy, owned
@@ -62,21 +68,12 @@ class AcOdm(OnlineAgent):
     Rewards of single domains, which critic="factored" and some of the release's switches need, are
     the environment's own (`info["reward_vectors"]`): a wrapper's reward has none.
 
-    Args:
-        policy: folder of a saved policy to start from.
-        frozen: act only, learn nothing; true by default with a `policy`, else false.
-        digest: refuse a `policy` with another digest than this.
-        log: folder for TensorBoard (needs the extra `tensorboard`).
-        observation, reward: of the environment it is made with (`env_arguments`), unless the
-            environment's own arguments say otherwise. With a `policy` the observation is the one
-            it was learned from; a frozen agent asks for no reward.
-        arguments: fields of `Config`. What is not given is taken from the saved policy, or from
-            the packaged hyperparameters of the environment (`mixgym_agents/hyperparams/acodm.yml`).
+    Arguments as `OnlineAgent`, and the fields of `ReleasedConfig`.
     """
 
     name = "acodm"
     action_map = "simplex"
-    CONFIG = Config
+    CONFIG = ReleasedConfig
     STRUCTURE = AcOdmRecord
     STREAM = int.from_bytes(b"acod")
     ANYWHERE = "network='tokens' (any domains, any layers) or pool_layers=True (any layers)"
@@ -84,12 +81,7 @@ class AcOdm(OnlineAgent):
     # --- an episode -----------------------------------------------------------------------------
 
     def _check_actions(self, env: Env[Any, Any]) -> None:
-        space: Any = env.unwrapped.action_space
-        if not isinstance(space, Simplex):
-            raise MixgymError(
-                f"agent {self.name!r} emits mixtures, but the action space is "
-                f"{space}: make the environment with action_map='simplex'"
-            )
+        require_mixtures(env.unwrapped, self.name)
 
     def _make_learner(self, seed: int) -> Ddpg:
         kind = Ddpg if self.config.released == Released() else ReleasedDdpg

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from mixgym.envs.task import MixtureSpec
-from mixgym_agents.acodm.released import Released
-from mixgym_agents.checks import checked_spec
-from mixgym_agents.learning.hyperparameters import (
-    Count,
-    Depth,
-    NetworkConfig,
-    Range,
-    Share,
-    Width,
-)
+from mixgym_agents.checks import Count, Depth, Range, Share, Spec, Width
+from mixgym_agents.learning.hyperparameters import NetworkConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +53,6 @@ class Config(NetworkConfig):
             `current`, penalty on its Kullback-Leibler divergence from the current mixture, whose
             optimum under a factored critic is w exp(q / entropy) / sum.
         floor: share of the uniform mixture in every mixture of the policy.
-        released: deviations of the released code, see `Released`.
     """
 
     FILE: ClassVar[str | None] = "acodm.yml"
@@ -71,7 +61,7 @@ class Config(NetworkConfig):
     depth: Depth = 5
     actor: Literal["softmax", "dirichlet"] = "softmax"
     critic: Literal["joint", "factored"] = "joint"
-    prior: MixtureSpec = "uniform"
+    prior: Spec = "uniform"
     anchor: Literal["prior", "current"] = "prior"
     output_gain: Annotated[float, Range(0, 100)] = 1.0
     logit_bound: Annotated[float, Range(0, 100)] = 0.0
@@ -94,17 +84,6 @@ class Config(NetworkConfig):
     concentration: Annotated[float, Range(1e-3, 1e9)] = 100.0
     entropy: Annotated[float, Range(0, 1e6)] = 0.0
     floor: Share = 0.0
-    released: Released = field(default_factory=Released)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "released", Released.parse(self.released))
-        object.__setattr__(self, "prior", checked_spec(self.prior))
-        super().__post_init__()
-        if self.critic == "factored" and self.released.per_domain_rewards:
-            raise ValueError(
-                "critic='factored' has no released.vector_critic or released.zscored_rewards: "
-                "take critic='joint' with them"
-            )
 
     @property
     def fixed_layers(self) -> bool:
@@ -114,4 +93,4 @@ class Config(NetworkConfig):
     @property
     def domain_values(self) -> bool:
         """Whether the critic gives one value a domain and learns from one reward a domain."""
-        return self.critic == "factored" or self.released.vector_critic
+        return self.critic == "factored"

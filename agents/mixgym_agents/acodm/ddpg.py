@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,13 +16,11 @@ from mixgym.envs.observation import ObservationLayout
 from mixgym.errors import MixgymError
 from mixgym.lm.threads import private_rng
 from mixgym.simplex import TINY, Mixture, softmax, validate_mixture
+from mixgym_agents.acodm.config import Config
 from mixgym_agents.acodm.replay import Batch, ReplayBuffer
 from mixgym_agents.learning.networks import Inputs, MlpNetwork, TokenNetwork
 from mixgym_agents.learning.normaliser import Normaliser
 from mixgym_agents.learning.store import flat_optimiser, load_weights, owned, restore_optimiser
-
-if TYPE_CHECKING:
-    from mixgym_agents.acodm.config import Config
 
 _LEAST = 1e-4
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from mixgym.envs.observation import ObservationLayout
 from mixgym.envs.task import MixingTask
 from mixgym.errors import unknown_name
 from mixgym.simplex import Mixture, validate_mixture
+from mixgym_agents.acodm.config import Config
 from mixgym_agents.acodm.ddpg import Ddpg
 from mixgym_agents.acodm.replay import Batch
 from mixgym_agents.learning.normaliser import Blocks, Normaliser
@@ -106,6 +107,29 @@ class Released:
         return cls(**given)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReleasedConfig(Config):
+    """All hyperparameters of the agent `acodm`: those of the paper's AC-ODM, and
+
+    Attributes:
+        released: deviations of the released code, see `Released`.
+    """
+
+    released: Annotated[Released, Released.parse] = field(default_factory=Released)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.critic == "factored" and self.released.per_domain_rewards:
+            raise ValueError(
+                "critic='factored' has no released.vector_critic or released.zscored_rewards: "
+                "take critic='joint' with them"
+            )
+
+    @property
+    def domain_values(self) -> bool:
+        return super().domain_values or self.released.vector_critic
+
+
 class ReleasedEpisode:
     """What the switches change while the agent acts.
 
@@ -176,6 +200,7 @@ def change_since(
 class ReleasedDdpg(Ddpg):
     """`Ddpg` as released: the same update, with the switches' deviations in it."""
 
+    config: ReleasedConfig
     warming = False
 
     def make_normaliser(self) -> Normaliser:

@@ -6,64 +6,19 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    NamedTuple,
-    Self,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 
 from mixgym.errors import MixgymError, unknown_name
-
-
-class Range(NamedTuple):
-    """Least and most of a number, a whole one in a field of type `int`."""
-
-    low: float
-    high: float
-
-
-Share = Annotated[float, Range(0, 1)]
-Count = Annotated[int, Range(1, 100_000_000)]
-Width = Annotated[int, Range(1, 65536)]
-Depth = Annotated[int, Range(1, 64)]
+from mixgym_agents.checks import Checked, Depth, Range, Width
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hyperparameters:
-    """Base of an agent's hyperparameters: a frozen dataclass whose fields are checked.
-
-    A `Literal`'s words, an `Annotated` tuple of words and an `Annotated` `Range` are what a field
-    may have.
-
-    Raises:
-        UnknownNameError: a value that is none of the choices.
-        ValueError: a number out of its range.
-    """
+class Hyperparameters(Checked):
+    """Base of an agent's hyperparameters: a frozen dataclass whose fields are checked."""
 
     FILE: ClassVar[str | None] = None
-
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self), include_extras=True)
-        for name in (item.name for item in fields(self)):
-            value, parts = getattr(self, name), get_args(hints[name])
-            if get_origin(hints[name]) is Literal:
-                parts = (str, parts)
-            if len(parts) == 2 and isinstance(parts[1], Range):
-                kind, (low, high) = parts
-                number = isinstance(value, int if kind is int else int | float)
-                if isinstance(value, bool) or not number or not low <= value <= high:
-                    what = "a whole number" if kind is int else "a number"
-                    raise ValueError(f"{name}={value!r} must be {what} in [{low}, {high}]")
-            elif len(parts) == 2 and isinstance(parts[1], tuple) and value not in parts[1]:
-                raise unknown_name(name, value, parts[1])
 
     def updated(self, arguments: Mapping[str, Any]) -> Self:
         """Return a copy with some fields replaced (`UnknownNameError` for an unknown one)."""
@@ -72,6 +27,10 @@ class Hyperparameters:
             if name not in known:
                 raise unknown_name("argument", name, known)
         return replace(self, **arguments)
+
+    def chosen(self, *names: str) -> dict[str, Any]:
+        """Return some fields by name, as keyword arguments of the library that knows them so."""
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def packaged(cls, env_id: str | None) -> Self:

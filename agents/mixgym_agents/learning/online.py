@@ -39,8 +39,18 @@ class OnlineAgent(PolicyAgent):
     training. Who steps the environment must call `observe` after each step, unless the agent is
     frozen.
 
+    Args:
+        policy: folder of a saved policy to start from.
+        frozen: act only, learn nothing; true by default with a `policy`, else false.
+        digest: refuse a `policy` with another digest than this.
+        log: folder for TensorBoard (needs the extra `tensorboard`).
+        observation, reward: of the environment it is made with (`env_arguments`), unless the
+            environment's own arguments say otherwise. With a `policy` the observation is the one
+            it was learned from; a frozen agent asks for no reward.
+        arguments: fields of `CONFIG`. What is not given is taken from the saved policy, or from
+            the packaged hyperparameters of the environment (`mixgym_agents/hyperparams`).
+
     Attributes:
-        frozen: act only, learn nothing.
         seed: of the first `start`; None before it.
         decisions, episodes: that it learned from so far, episodes only of `learn`.
         metrics: losses of the latest update.

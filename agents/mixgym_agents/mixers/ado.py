@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixgym.envs.task import MixingTask, MixtureSpec
+from mixgym.envs.task import MixingTask
 from mixgym.mixer import Mixer, as_agent
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import checked_spec, positive, share, whole
+from mixgym_agents.checks import Checked, Number, PartialShare, Positive, Range, Spec
 from mixgym_agents.mixers.ado_law import fit
 
 _MEMORY = 0.9  # of the counts' moving average
@@ -20,7 +21,7 @@ _LEAST_EXPONENT = 0.05
 
 
 @dataclass(kw_only=True)
-class Ado(Mixer):
+class Ado(Checked, Mixer):
     """p = .9 p_avg + .1 rho, p_avg the running mean of rho, the preference for learning speed:
 
         L_i(n) = e^e_i + e^a_i / n^alpha_i       fitted to domain i's losses; n: sequences so far
@@ -51,24 +52,20 @@ class Ado(Mixer):
     name = "ado"
     STATE = ("average", "history", "played", "sequences", "losses", "laws")
 
-    prior: MixtureSpec = "natural"
-    least: float = 1e-2
-    warmup: int = 5
-    ignore: int = 1
-    refit: int = 5
-    loss_scale: float = 4.0
+    prior: Spec = "natural"
+    least: PartialShare = 1e-2
+    warmup: Number = 5
+    ignore: Annotated[int, Range(0)] = 1
+    refit: Number = 5
+    loss_scale: Positive = 4.0
 
     def __post_init__(self) -> None:
-        self.prior = checked_spec(self.prior)
-        for name, smallest in (("warmup", 1), ("ignore", 0), ("refit", 1)):
-            whole(name, getattr(self, name), smallest)
+        super().__post_init__()
         if self.warmup - self.ignore < 3:
             raise ValueError(
                 f"warmup={self.warmup} leaves fewer than the 3 observations a fit needs after "
                 f"ignore={self.ignore}: raise warmup"
             )
-        share("least", self.least)
-        positive("loss_scale", self.loss_scale)
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         if self.least * task.K >= 1:

@@ -13,7 +13,7 @@ from mixgym.envs.task import MixingTask
 from mixgym.mixer import as_agent
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import positive, share
+from mixgym_agents.checks import PartialShare, Positive
 from mixgym_agents.mixers.exponentiated import ExponentiatedMixer, measured
 
 _TINY = 1e-12
@@ -43,16 +43,9 @@ class Dga(ExponentiatedMixer):
     name = "dga"
     STATE = (*ExponentiatedMixer.STATE, "played")
 
-    eta: float = 1.0
+    eta: Positive = 1.0
     normalise: Literal["cosine", "none"] = "cosine"
-    ema: float = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive("eta", self.eta)
-        if self.normalise not in ("cosine", "none"):
-            raise ValueError(f"normalise={self.normalise!r} must be 'cosine' or 'none'")
-        share("ema", self.ema)
+    ema: PartialShare = 0.0
 
     @property
     def gradients(self) -> Mapping[str, Any]:

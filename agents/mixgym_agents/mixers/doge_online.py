@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mixgym.mixer import as_agent
 from mixgym.signals import Signals
-from mixgym_agents.checks import positive
+from mixgym_agents.checks import Positive
 from mixgym_agents.mixers.exponentiated import ExponentiatedMixer, measured
 
 _TINY = 1e-6
@@ -44,16 +44,9 @@ class DogeOnline(ExponentiatedMixer):
 
     name = "doge-online"
 
-    mu: float = 0.05
-    largest: float = 5.0
+    mu: Positive = 0.05
+    largest: Positive = 5.0
     target: Literal["domains", "objective"] = "domains"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive("mu", self.mu)
-        positive("largest", self.largest)
-        if self.target not in ("domains", "objective"):
-            raise ValueError(f"target={self.target!r} must be 'domains' or 'objective'")
 
     @property
     def gradients(self) -> Mapping[str, Any]:

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mixgym.envs.task import MixingTask, MixtureSpec
+from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError
 from mixgym.mixer import Mixer
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import checked_spec, share, whole
+from mixgym_agents.checks import Checked, Number, PartialShare, Spec
 
 # Far beyond any useful step; keeps exp finite when a run diverges.
 _MAX_SCORE = 50.0
 
 
 @dataclass(kw_only=True)
-class ExponentiatedMixer(Mixer):
+class ExponentiatedMixer(Checked, Mixer):
     """w_i <- w_i exp(score_i), then w <- (1 - smoothing) w / sum(w) + smoothing / K.
 
     A domain whose score could not be measured in a decision (it was not sampled) counts with its
@@ -35,14 +35,9 @@ class ExponentiatedMixer(Mixer):
 
     STATE = ("weights", "latest")
 
-    initial: MixtureSpec = "natural"
-    smoothing: float = 1e-3
-    every: int = 1
-
-    def __post_init__(self) -> None:
-        self.initial = checked_spec(self.initial)
-        share("smoothing", self.smoothing)
-        whole("every", self.every)
+    initial: Spec = "natural"
+    smoothing: PartialShare = 1e-3
+    every: Number = 1
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         self.weights = task.mixture(self.initial)

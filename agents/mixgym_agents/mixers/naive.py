@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixgym.envs.task import MixingTask, MixtureSpec
+from mixgym.envs.task import MixingTask
 from mixgym.mixer import FixedMixer, as_agent
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import checked_spec
+from mixgym_agents.checks import Checked, Spec
 
 _TARGET = "target"
 
 
 @dataclass(kw_only=True)
-class Naive(FixedMixer):
+class Naive(Checked, FixedMixer):
     """Train on the target alone, its domains in proportion to their text.
 
     The baseline of the Data Mixing Agent (arXiv 2507.15640): continual pretraining on the target
@@ -28,11 +28,7 @@ class Naive(FixedMixer):
 
     name = "naive"
 
-    target: MixtureSpec | None = None
-
-    def __post_init__(self) -> None:
-        if self.target is not None:
-            self.target = checked_spec(self.target)
+    target: Spec | None = None
 
     def choose(self, task: MixingTask) -> Mixture:
         if self.target is not None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixgym.envs.task import MixingTask, MixtureSpec
+from mixgym.envs.task import MixingTask
 from mixgym.mixer import Mixer
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import checked_spec, positive
+from mixgym_agents.checks import Checked, Positive, Spec
 
 # Far above any loss a run survives; keeps exp(loss) finite when one diverges.
 _MAX_LOSS = 50.0
@@ -29,18 +29,24 @@ def exploration_rate(K: int, t: int) -> float:
     return 1.0 / K if t < 1 else min(1.0 / K, math.sqrt(math.log(K) / (K * t)))
 
 
-def observed_losses(signals: Signals) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the domains sampled since the last decision and each one's own mean loss.
+class Observed(NamedTuple):
+    """(S,) domains sampled since the last decision, their mean losses, and their weights then."""
 
-    A loss that is not finite (the run diverged) is left out.
-    """
+    domains: NDArray[np.intp]
+    losses: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+def observed(signals: Signals, scale: float) -> Observed:
+    """Return what was sampled; a loss that is not finite (the run diverged) is left out."""
     loss = np.asarray(signals.last_loss, dtype=np.float64)
     sampled = np.flatnonzero((np.asarray(signals.counts) > 0) & np.isfinite(loss))
-    return sampled, loss[sampled]
+    losses = np.minimum(loss[sampled] * scale, _MAX_LOSS)
+    return Observed(sampled, losses, signals.mixture[sampled].astype(np.float64))
 
 
 @dataclass(kw_only=True)
-class OnlineDataMixing(Mixer):
+class OnlineDataMixing(Checked, Mixer):
     """w_t = (1 - K eps_t) * preference + eps_t: a bandit over domains, rewarded by training loss.
 
     Args:
@@ -53,15 +59,9 @@ class OnlineDataMixing(Mixer):
 
     STATE = ("updates", "epsilon", "estimates", "weights")
 
-    initial: MixtureSpec = "natural"
+    initial: Spec = "natural"
     clock: Literal["decisions", "steps"] = "steps"
-    loss_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        self.initial = checked_spec(self.initial)
-        if self.clock not in ("decisions", "steps"):
-            raise ValueError(f"clock={self.clock!r} must be 'decisions' or 'steps'")
-        positive("loss_scale", self.loss_scale)
+    loss_scale: Positive = 1.0
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         self.updates = 0
@@ -70,26 +70,20 @@ class OnlineDataMixing(Mixer):
         self.weights = task.mixture(self.initial)
 
     def update(self, signals: Signals) -> Mixture:
-        sampled, losses = observed_losses(signals)
-        if len(sampled) == 0:
+        seen = observed(signals, self.loss_scale)
+        if len(seen.domains) == 0:
             return self.weights.copy()
         self.updates += 1
         t = self.updates if self.clock == "decisions" else signals.step
         previous, self.epsilon = self.epsilon, exploration_rate(len(self.weights), t)
-        losses = np.minimum(losses * self.loss_scale, _MAX_LOSS)
-        self.credit(sampled, losses, signals.mixture[sampled].astype(np.float64))
+        self.credit(seen)
         exploit = 1.0 - len(self.weights) * self.epsilon
         self.weights = exploit * self.preference(previous) + self.epsilon
         return self.weights.copy()
 
     @abstractmethod
-    def credit(
-        self,
-        sampled: NDArray[np.intp],
-        losses: NDArray[np.float64],
-        probabilities: NDArray[np.float64],
-    ) -> None:
-        """Update `estimates` of the (S,) sampled domains from their (S,) losses and weights."""
+    def credit(self, seen: Observed) -> None:
+        """Update `estimates` of the domains that were sampled."""
 
     @abstractmethod
     def preference(self, previous_epsilon: float) -> Mixture:

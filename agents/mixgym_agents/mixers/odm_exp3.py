@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mixgym.mixer import as_agent
 from mixgym.simplex import Mixture, softmax
-from mixgym_agents.checks import positive
-from mixgym_agents.mixers.odm import OnlineDataMixing
+from mixgym_agents.checks import Positive
+from mixgym_agents.mixers.odm import Observed, OnlineDataMixing
 
 
 @dataclass(kw_only=True)
@@ -37,21 +34,12 @@ class OdmExp3(OnlineDataMixing):
 
     name = "odm-exp3"
 
-    reward_scale: float = 10.0
+    reward_scale: Positive = 10.0
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive("reward_scale", self.reward_scale)
-
-    def credit(
-        self,
-        sampled: NDArray[np.intp],
-        losses: NDArray[np.float64],
-        probabilities: NDArray[np.float64],
-    ) -> None:
-        drawn = probabilities > 0
-        rewards = losses[drawn] / self.reward_scale / probabilities[drawn]
-        self.estimates[sampled[drawn]] += rewards
+    def credit(self, seen: Observed) -> None:
+        drawn = seen.weights > 0
+        rewards = seen.losses[drawn] / self.reward_scale / seen.weights[drawn]
+        self.estimates[seen.domains[drawn]] += rewards
 
     def preference(self, previous_epsilon: float) -> Mixture:
         return softmax(previous_epsilon * self.estimates)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mixgym.mixer import as_agent
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import share
-from mixgym_agents.mixers.odm import OnlineDataMixing
+from mixgym_agents.checks import PartialShare
+from mixgym_agents.mixers.odm import Observed, OnlineDataMixing
 
 
 @dataclass(kw_only=True)
@@ -34,20 +33,11 @@ class OdmSmoothed(OnlineDataMixing):
 
     name = "odm-smoothed"
 
-    smoothing: float = 0.5
+    smoothing: PartialShare = 0.5
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        share("smoothing", self.smoothing)
-
-    def credit(
-        self,
-        sampled: NDArray[np.intp],
-        losses: NDArray[np.float64],
-        probabilities: NDArray[np.float64],
-    ) -> None:
-        kept = self.smoothing * self.estimates[sampled]
-        self.estimates[sampled] = kept + (1.0 - self.smoothing) * np.exp(losses)
+    def credit(self, seen: Observed) -> None:
+        kept = self.smoothing * self.estimates[seen.domains]
+        self.estimates[seen.domains] = kept + (1.0 - self.smoothing) * np.exp(seen.losses)
 
     def preference(self, previous_epsilon: float) -> Mixture:
         return self.estimates / self.estimates.sum()

@@ -13,7 +13,7 @@ from mixgym.envs.task import MixingTask
 from mixgym.mixer import as_agent
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import positive
+from mixgym_agents.checks import NotNegative, Positive
 from mixgym_agents.mixers.exponentiated import ExponentiatedMixer, measured
 
 
@@ -40,14 +40,8 @@ class Pike(ExponentiatedMixer):
     name = "pike"
     STATE = (*ExponentiatedMixer.STATE, "step")
 
-    zeta1: float = 1.0
-    zeta2: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive("zeta1", self.zeta1)
-        if not 0 <= self.zeta2 < float("inf"):
-            raise ValueError(f"zeta2={self.zeta2!r} must be a finite number, not negative")
+    zeta1: Positive = 1.0
+    zeta2: NotNegative = 1.0
 
     @property
     def gradients(self) -> Mapping[str, Any]:

@@ -10,11 +10,11 @@ from mixgym.envs.task import MixingTask
 from mixgym.mixer import Mixer, as_agent
 from mixgym.signals import Signals
 from mixgym.simplex import Mixture, validate_mixture
-from mixgym_agents.checks import positive
+from mixgym_agents.checks import Checked, Positive
 
 
 @dataclass(kw_only=True)
-class Random(Mixer):
+class Random(Checked, Mixer):
     """w ~ Dirichlet(concentration, ..., concentration), independently each decision.
 
     Args:
@@ -25,10 +25,7 @@ class Random(Mixer):
     name = "random"
     STATE = ("rng",)
 
-    concentration: float = 1.0
-
-    def __post_init__(self) -> None:
-        positive("concentration", self.concentration)
+    concentration: Positive = 1.0
 
     def start(self, task: MixingTask, rng: np.random.Generator) -> None:
         self.K = task.K

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mixgym.envs.task import MixingTask, MixtureSpec
+from mixgym.envs.task import MixingTask
 from mixgym.mixer import FixedMixer, as_agent
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import checked_spec
+from mixgym_agents.checks import Checked, Spec
 
 
 @dataclass(kw_only=True)
-class Static(FixedMixer):
+class Static(Checked, FixedMixer):
     """w = the given mixture, every decision.
 
     Args:
@@ -22,10 +22,7 @@ class Static(FixedMixer):
 
     name = "static"
 
-    mixture: MixtureSpec
-
-    def __post_init__(self) -> None:
-        self.mixture = checked_spec(self.mixture)
+    mixture: Spec
 
     def choose(self, task: MixingTask) -> Mixture:
         return task.mixture(self.mixture)

@@ -9,10 +9,11 @@ import numpy as np
 from mixgym.envs.task import MixingTask
 from mixgym.mixer import FixedMixer, as_agent
 from mixgym.simplex import TINY, Mixture, softmax
+from mixgym_agents.checks import Checked, Positive
 
 
 @dataclass(kw_only=True)
-class Temperature(FixedMixer):
+class Temperature(Checked, FixedMixer):
     """w_i proportional to natural_i^(1/T).
 
     T = 1 is the natural mixture, T towards infinity uniform, T below 1 sharpens. The usual remedy
@@ -24,11 +25,7 @@ class Temperature(FixedMixer):
 
     name = "temperature"
 
-    T: float = 2.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.T < np.inf:
-            raise ValueError(f"T={self.T!r}: the temperature must be a positive finite number")
+    T: Positive = 2.0
 
     def choose(self, task: MixingTask) -> Mixture:
         logits = np.log(np.maximum(task.natural, TINY)) / self.T

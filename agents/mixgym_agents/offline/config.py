@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mixgym.trajectories.transitions import REWARD_SCALINGS
-from mixgym_agents.learning.hyperparameters import NetworkConfig, Range, Share
+from mixgym_agents.checks import Range, Share
+from mixgym_agents.learning.hyperparameters import NetworkConfig
 
 ALGORITHMS: tuple[str, ...] = ("cql", "bc", "iql", "td3-bc")
 

@@ -91,12 +91,8 @@ class Learner:
         library, c = d3rlpy(), self.config
         network = encoder_factory(self.shape, c)
         learned = {
-            "batch_size": c.batch_size,
-            "gamma": c.gamma,
-            "tau": c.tau,
+            **c.chosen("batch_size", "gamma", "tau", "actor_learning_rate", "critic_learning_rate"),
             "n_critics": c.critics,
-            "actor_learning_rate": c.actor_learning_rate,
-            "critic_learning_rate": c.critic_learning_rate,
             "actor_encoder_factory": network,
             "critic_encoder_factory": network,
         }
@@ -109,12 +105,9 @@ class Learner:
         elif algorithm == "cql":
             made = library.algos.CQLConfig(
                 **learned,
+                **c.chosen("alpha_learning_rate", "initial_temperature", "initial_alpha"),
+                **c.chosen("alpha_threshold", "conservative_weight"),
                 temp_learning_rate=c.temperature_learning_rate,
-                alpha_learning_rate=c.alpha_learning_rate,
-                initial_temperature=c.initial_temperature,
-                initial_alpha=c.initial_alpha,
-                alpha_threshold=c.alpha_threshold,
-                conservative_weight=c.conservative_weight,
                 n_action_samples=c.action_samples,
             )
         elif algorithm == "iql":

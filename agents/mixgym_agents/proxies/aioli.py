@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import positive, whole
+from mixgym_agents.checks import Number, PartialShare, Positive, Range
 from mixgym_agents.mixers.exponentiated import exponentiated
 from mixgym_agents.proxies.proxy import ProxyAgent, branch, charged, train
 
@@ -75,22 +75,13 @@ class Aioli(ProxyAgent):
     name = "aioli"
     STATE = ("played", "matrix")
 
-    interval: int = 5
-    rounds: int = 2
-    probe_steps: int = 10
-    share: float = 0.75
-    eta: float = 1.0
-    ema: float | None = 0.1
+    interval: Number = 5
+    rounds: Number = 2
+    probe_steps: Number = 10
+    share: Annotated[float, Range(0, 1, "(]")] = 0.75
+    eta: Positive = 1.0
+    ema: PartialShare | None = 0.1
     normalise: bool = True
-
-    def __post_init__(self) -> None:
-        positive("eta", self.eta)
-        for name in ("interval", "rounds", "probe_steps"):
-            whole(name, getattr(self, name))
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share={self.share!r} must be a number in (0, 1]")
-        if self.ema is not None and not 0 <= self.ema < 1:
-            raise ValueError(f"ema={self.ema!r} must be a number in [0, 1) or None")
 
     def check(self, task: MixingTask) -> None:
         if task.K > 1 and self.share <= 1 / task.K + _EQUAL:

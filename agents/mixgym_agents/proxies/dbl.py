@@ -11,12 +11,12 @@ import numpy as np
 from gymnasium import Env
 from numpy.typing import NDArray
 
-from mixgym.envs.task import MixingTask, MixtureSpec
+from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError, unknown_name
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import checked_spec, positive, share
+from mixgym_agents.checks import Number, PartialShare, Positive, Spec
 from mixgym_agents.mixers.exponentiated import exponentiated
-from mixgym_agents.proxies.proxy import ProxyAgent, charge, check_proxy
+from mixgym_agents.proxies.proxy import Model, ProxyAgent, charge
 from mixgym_agents.proxies.store import ProxyStore
 
 _LARGEST = 50.0  # keeps exp finite
@@ -58,21 +58,17 @@ class DynamicBatchLoading(ProxyAgent):
     env_arguments = MappingProxyType({"validation": "all"})
 
     losses: ReferenceLosses | None = None
-    reference: MixtureSpec = "natural"
-    model: Any = None
-    steps: int | None = None
-    initial: MixtureSpec = "natural"
-    eta: float = 1.0
-    smoothing: float = 1e-4
+    reference: Spec = "natural"
+    model: Model = None
+    steps: Number | None = None
+    initial: Spec = "natural"
+    eta: Positive = 1.0
+    smoothing: PartialShare = 1e-4
     clip: bool = True
     cache: bool = True
 
     def __post_init__(self) -> None:
-        check_proxy(self.model, self.steps)
-        positive("eta", self.eta)
-        share("smoothing", self.smoothing)
-        self.reference = checked_spec(self.reference)
-        self.initial = checked_spec(self.initial)
+        super().__post_init__()
         if isinstance(self.losses, Mapping):
             self.losses = {str(name): float(loss) for name, loss in self.losses.items()}
         elif self.losses is not None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from mixgym.envs.task import MixingTask
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import whole
+from mixgym_agents.checks import Number, PartialShare, Positive
 from mixgym_agents.mixers.doge_online import DogeOnline
-from mixgym_agents.proxies.proxy import ProxySearch, charged, check_proxy, train
+from mixgym_agents.proxies.proxy import Model, ProxySearch, charged, train
 
 _LEAST_WEIGHT = 1e-6
 
@@ -44,18 +44,13 @@ class Doge(ProxySearch):
 
     name = "doge"
 
-    model: Any = None
-    steps: int | None = None
-    interval: int = 10
-    mu: float = 0.05
-    largest: float = 5.0
+    model: Model = None
+    steps: Number | None = None
+    interval: Number = 10
+    mu: Positive = 0.05
+    largest: Positive = 5.0
     target: Literal["domains", "objective"] = "domains"
-    smoothing: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_proxy(self.model, self.steps)
-        whole("interval", self.interval)
-        self.rule()
+    smoothing: PartialShare = 0.0
 
     def rule(self) -> DogeOnline:
         """Return the rule that updates the proxy's weights."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mixgym.envs.task import MixingTask, MixtureSpec
+from mixgym.envs.task import MixingTask
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import checked_spec, positive
-from mixgym_agents.proxies.proxy import ProxySearch, charged, check_proxy, train
+from mixgym_agents.checks import Number, Positive, Range, Spec
+from mixgym_agents.proxies.proxy import Model, ProxySearch, charged, train
 
 if TYPE_CHECKING:
     import torch
@@ -119,20 +119,12 @@ class DoReMi(ProxySearch):
 
     name = "doremi"
 
-    reference: MixtureSpec = "natural"
-    model: Any = None
-    steps: int | None = None
-    eta: float = 1.0
-    smoothing: float = 1e-3
-    sampling: MixtureSpec = "uniform"
-
-    def __post_init__(self) -> None:
-        self.reference = checked_spec(self.reference)
-        self.sampling = checked_spec(self.sampling)
-        check_proxy(self.model, self.steps)
-        positive("eta", self.eta)
-        if not 0 < self.smoothing < 1:
-            raise ValueError(f"smoothing={self.smoothing!r} must be a number in (0, 1)")
+    reference: Spec = "natural"
+    model: Model = None
+    steps: Number | None = None
+    eta: Positive = 1.0
+    smoothing: Annotated[float, Range(0, 1, "()")] = 1e-3
+    sampling: Spec = "uniform"
 
     def check(self, task: MixingTask) -> None:
         task.mixture(self.reference)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import positive
+from mixgym_agents.checks import Positive
 from mixgym_agents.proxies.simplex_solver import minimise
 from mixgym_agents.proxies.swarm import Swarm, SwarmSearch, checked_runs
 
@@ -133,11 +133,7 @@ class MixingLawAgent(SwarmSearch):
 
     name = "mixing-law"
 
-    delta: float = 0.01
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive("delta", self.delta)
+    delta: Positive = 0.01
 
     def propose(self, inner: Any, swarm: Swarm, rng: np.random.Generator) -> Mixture:
         law = fit_mixing_law(swarm.mixtures, swarm.losses, delta=self.delta)

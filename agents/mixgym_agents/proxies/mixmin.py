@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from mixgym.envs.task import MixingTask
 from mixgym.simplex import TINY, Mixture
-from mixgym_agents.checks import positive, share
+from mixgym_agents.checks import Number, PartialShare, Positive
 from mixgym_agents.mixers.exponentiated import exponentiated
-from mixgym_agents.proxies.proxy import ProxySearch, charged, check_proxy, train
+from mixgym_agents.proxies.proxy import Model, ProxySearch, charged, train
 
 if TYPE_CHECKING:
     from mixgym.lm.training import TrainingRun
@@ -89,18 +89,11 @@ class MixMin(ProxySearch):
 
     name = "mixmin"
 
-    model: Any = None
-    steps: int | None = None
-    updates: int | None = None
-    rate: float = 1.0
-    tolerance: float = 1e-4
-
-    def __post_init__(self) -> None:
-        check_proxy(self.model, self.steps)
-        positive("rate", self.rate)
-        if self.updates is not None and (not isinstance(self.updates, int) or self.updates < 1):
-            raise ValueError(f"updates={self.updates!r} must be a positive whole number or None")
-        share("tolerance", self.tolerance)
+    model: Model = None
+    steps: Number | None = None
+    updates: Number | None = None
+    rate: Positive = 1.0
+    tolerance: PartialShare = 1e-4
 
     def search(self, inner: Any, seed: int) -> Mixture:
         task: MixingTask = inner.task

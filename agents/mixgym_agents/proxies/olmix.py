@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import positive
+from mixgym_agents.checks import NotNegative, Positive
 from mixgym_agents.proxies.mixing_law import MixingLaw, fit_mixing_law
 from mixgym_agents.proxies.simplex_solver import kl_divergence, minimise
-from mixgym_agents.proxies.swarm import Swarm, SwarmSearch, check_repetitions, repetition_caps
+from mixgym_agents.proxies.swarm import Swarm, SwarmSearch, repetition_caps
 
 
 def propose_mixture(
@@ -63,16 +63,9 @@ class Olmix(SwarmSearch):
 
     name = "olmix"
 
-    kl: float = 0.05
-    delta: float = 0.02
-    cap: float | None = 4.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.kl < np.inf:
-            raise ValueError(f"kl={self.kl!r} must be finite and not negative")
-        positive("delta", self.delta)
-        check_repetitions("cap", self.cap)
+    kl: NotNegative = 0.05
+    delta: Positive = 0.02
+    cap: Positive | None = 4.0
 
     def search(self, inner: Any, seed: int) -> Mixture:
         repetition_caps(inner, self.cap)  # before the swarm is trained

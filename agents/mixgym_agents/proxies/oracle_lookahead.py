@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 from mixgym.envs.task import MixingTask, MixtureSpec
 from mixgym.errors import MixgymError
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import checked_spec, whole
+from mixgym_agents.checks import Number, Range, Share, Spec, checked_spec
 from mixgym_agents.proxies.proxy import ProxyAgent, branch, charged, train
+
+
+def _checked_list(candidates: Sequence[MixtureSpec]) -> list[MixtureSpec]:
+    if isinstance(candidates, str):
+        raise ValueError(f"candidates={candidates!r} must be a list of mixtures")
+    return [checked_spec(spec) for spec in candidates]
 
 
 @dataclass(kw_only=True)
@@ -41,22 +47,16 @@ class OracleLookahead(ProxyAgent):
     name = "oracle-lookahead"
     STATE = ("played",)
 
-    candidates: Sequence[MixtureSpec] = ("natural", "uniform", "objective")
-    move: float = 0.25
-    draws: int = 0
-    horizon: int = 1
-    interval: int = 1
-    initial: MixtureSpec = "natural"
-
-    def __post_init__(self) -> None:
-        if isinstance(self.candidates, str):
-            raise ValueError(f"candidates={self.candidates!r} must be a list of mixtures")
-        self.candidates = [checked_spec(spec) for spec in self.candidates]
-        self.initial = checked_spec(self.initial)
-        if not 0 <= self.move <= 1:
-            raise ValueError(f"move={self.move!r} must be a number in [0, 1]")
-        for name, least in (("draws", 0), ("horizon", 1), ("interval", 1)):
-            whole(name, getattr(self, name), least)
+    candidates: Annotated[Sequence[MixtureSpec], _checked_list] = (
+        "natural",
+        "uniform",
+        "objective",
+    )
+    move: Share = 0.25
+    draws: Annotated[int, Range(0)] = 0
+    horizon: Number = 1
+    interval: Number = 1
+    initial: Spec = "natural"
 
     def check(self, task: MixingTask) -> None:
         for spec in (*self.candidates, self.initial):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from gymnasium import Env
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
+from mixgym.mixer import require_mixtures
 from mixgym.signals import Signals
-from mixgym.simplex import Mixture, Simplex, validate_mixture
+from mixgym.simplex import Mixture, validate_mixture
 from mixgym.stateful import Stateful, StatefulAgent
+from mixgym_agents.checks import Checked
 
 if TYPE_CHECKING:
     from mixgym.lm.settings import GradientSettings
@@ -28,7 +30,16 @@ _PROXY_STREAM = int.from_bytes(b"prox")
 _CHUNK = 100  # steps: how late a divergence may be noticed
 
 
-class ProxyAgent(Stateful, StatefulAgent):
+def _checked_model(model: Any) -> Any:
+    if model is not None and not isinstance(model, str | Mapping):
+        raise ValueError(f"model={model!r} must be a preset, a configuration or a checkpoint")
+    return model
+
+
+Model = Annotated[Any, _checked_model]
+
+
+class ProxyAgent(Checked, Stateful, StatefulAgent):
     """An agent that trains proxies or forks of the run.
 
     Subclasses are dataclasses whose fields are their arguments. The tokens, FLOPs and seconds of
@@ -57,11 +68,7 @@ class ProxyAgent(Stateful, StatefulAgent):
             raise MixgymError(
                 f"agent {self.name!r} trains proxies on an environment's corpus; {inner} has none"
             )
-        if not isinstance(inner.action_space, Simplex):
-            raise MixgymError(
-                f"agent {self.name!r} emits mixtures, but the action space is "
-                f"{inner.action_space}: make the environment with action_map='simplex'"
-            )
+        require_mixtures(inner, self.name)
         self.check(task)
         stream = np.random.SeedSequence(seed, spawn_key=(_PROXY_STREAM,))
         self._env, self._seed = env, int(stream.generate_state(1)[0])
@@ -75,10 +82,6 @@ class ProxyAgent(Stateful, StatefulAgent):
     @abstractmethod
     def forget(self, task: MixingTask) -> None:
         """Begin an episode of `task` with nothing found."""
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments the agent was built with."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
 
     def identity(self) -> dict[str, Any]:
         domains = list(self._inner().task.names)
@@ -204,11 +207,3 @@ def charge(inner: Any, cost: Ledger) -> None:
         inner.ledger.charge(
             "proxy", tokens=account.tokens, flops=account.flops, seconds=account.seconds
         )
-
-
-def check_proxy(model: Any, steps: int | None) -> None:
-    """Raise `ValueError` for bad common arguments."""
-    if model is not None and not isinstance(model, (str, Mapping)):
-        raise ValueError(f"model={model!r} must be a preset, a configuration or a checkpoint")
-    if steps is not None and (not isinstance(steps, int) or steps < 1):
-        raise ValueError(f"steps={steps!r} must be a positive whole number")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError, missing_extra
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import whole
+from mixgym_agents.checks import Number, Range
 from mixgym_agents.proxies.swarm import Swarm, SwarmSearch, checked_runs
 
 if TYPE_CHECKING:
@@ -110,19 +110,15 @@ class RegMix(SwarmSearch):
 
     name = "regmix"
 
-    draws: int = 100_000
-    top: int = 100
-    trees: int = 1000
-    learning_rate: float = 0.01
+    draws: Number = 100_000
+    top: Number = 100
+    trees: Number = 1000
+    learning_rate: Annotated[float, Range(0, 1, "(]")] = 0.01
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("draws", "top", "trees"):
-            whole(name, getattr(self, name))
         if self.top > self.draws:
             raise ValueError(f"top={self.top} must not be more than draws={self.draws}")
-        if not 0 < self.learning_rate <= 1:
-            raise ValueError(f"learning_rate={self.learning_rate!r} must be a number in (0, 1]")
 
     def check(self, task: MixingTask) -> None:
         super().check(task)

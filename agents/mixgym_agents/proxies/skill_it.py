@@ -12,8 +12,8 @@ from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError
 from mixgym.ledger import Ledger
 from mixgym.simplex import Mixture, softmax
-from mixgym_agents.checks import positive, whole
-from mixgym_agents.proxies.proxy import ProxyAgent, charge, charged, check_proxy
+from mixgym_agents.checks import Number, Positive
+from mixgym_agents.proxies.proxy import Model, ProxyAgent, charge, charged
 from mixgym_agents.proxies.store import ProxyStore
 
 
@@ -54,16 +54,11 @@ class SkillIt(ProxyAgent):
     name = "skill-it"
     STATE = ("graph", "history")
 
-    model: Any = None
-    steps: int | None = None
-    eta: float = 0.2
-    window: int = 3
+    model: Model = None
+    steps: Number | None = None
+    eta: Positive = 0.2
+    window: Number = 3
     cache: bool = True
-
-    def __post_init__(self) -> None:
-        check_proxy(self.model, self.steps)
-        positive("eta", self.eta)
-        whole("window", self.window)
 
     def forget(self, task: MixingTask) -> None:
         self.graph: NDArray[np.float64] | None = None

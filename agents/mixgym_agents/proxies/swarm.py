@@ -6,16 +6,16 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mixgym.envs.task import MixingTask, MixtureSpec
+from mixgym.envs.task import MixingTask
 from mixgym.errors import MixgymError
 from mixgym.simplex import Mixture
-from mixgym_agents.checks import checked_spec, share
-from mixgym_agents.proxies.proxy import ProxySearch, charge, check_proxy
+from mixgym_agents.checks import NotNegative, Number, PartialShare, Positive, Range, Spec
+from mixgym_agents.proxies.proxy import Model, ProxySearch, charge
 from mixgym_agents.proxies.store import ProxyStore
 
 # Separates a swarm's own random numbers from its proxies' and from other agents'.
@@ -44,6 +44,13 @@ class Swarm:
     caps: NDArray[np.float64]
 
 
+def _checked_strengths(given: Sequence[float]) -> tuple[float, float]:
+    rising = tuple(float(x) for x in given)
+    if len(rising) != 2 or not 0 < rising[0] <= rising[1] < np.inf:
+        raise ValueError(f"strengths={given!r} must be two positive rising numbers")
+    return rising
+
+
 @dataclass(kw_only=True)
 class SwarmSearch(ProxySearch):
     """An agent whose mixture is predicted from a swarm of proxies on random mixtures.
@@ -69,30 +76,16 @@ class SwarmSearch(ProxySearch):
         cache: whether finished proxies are kept on disk and found there.
     """
 
-    proxies: int = 128
-    model: Any = None
-    steps: int | None = None
-    prior: MixtureSpec = "natural"
-    temperature: float = 0.5
-    strengths: Sequence[float] = (0.1, 5.0)
-    minimum: float = 2e-4
-    repetitions: float | None = 15.0
+    proxies: Annotated[int, Range(_FEWEST)] = 128
+    model: Model = None
+    steps: Number | None = None
+    prior: Spec = "natural"
+    temperature: NotNegative = 0.5
+    strengths: Annotated[Sequence[float], _checked_strengths] = (0.1, 5.0)
+    minimum: PartialShare = 2e-4
+    repetitions: Positive | None = 15.0
     swarm_seed: int | None = None
     cache: bool = True
-
-    def __post_init__(self) -> None:
-        check_proxy(self.model, self.steps)
-        self.prior = checked_spec(self.prior)
-        if not isinstance(self.proxies, int) or self.proxies < _FEWEST:
-            raise ValueError(f"proxies={self.proxies!r} must be a whole number >= {_FEWEST}")
-        if not 0 <= self.temperature < np.inf:
-            raise ValueError(f"temperature={self.temperature!r} must be finite and not negative")
-        low_high = tuple(float(x) for x in self.strengths)
-        if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] < np.inf:
-            raise ValueError(f"strengths={self.strengths!r} must be two positive rising numbers")
-        self.strengths = low_high
-        share("minimum", self.minimum)
-        check_repetitions("repetitions", self.repetitions)
 
     def check(self, task: MixingTask) -> None:
         if not (task.mixture(self.prior) > 0).all():
@@ -238,12 +231,6 @@ def repetition_caps(inner: Any, repetitions: float | None) -> NDArray[np.float64
             f"bound to {np.ceil(repetitions / caps.sum()):.0f} or more, or lift it with None"
         )
     return caps
-
-
-def check_repetitions(name: str, value: float | None) -> None:
-    """Raise `ValueError` unless a bound is None or a positive finite number."""
-    if value is not None and not 0 < value < np.inf:
-        raise ValueError(f"{name}={value!r} must be a positive finite number or None")
 
 
 def checked_runs(

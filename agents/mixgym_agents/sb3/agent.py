@@ -61,16 +61,7 @@ class Sb3Agent(OnlineAgent):
     with another model, and with network="tokens" other domains. The cost of its training is
     charged to the new run's ledger. docs/agents/sac.md has the details.
 
-    Args:
-        policy: folder of a saved policy to start from.
-        frozen: act only, learn nothing; true by default with a `policy`, else false.
-        digest: refuse a `policy` with another digest than this.
-        log: folder for TensorBoard (needs the extra `tensorboard`).
-        observation, reward: of the environment it is made with (`env_arguments`), unless the
-            environment's own arguments say otherwise. With a `policy` the observation is the one
-            it was learned from; a frozen agent asks for no reward.
-        arguments: fields of `CONFIG`. What is not given is taken from the saved policy, or from
-            the packaged hyperparameters of the environment (`mixgym_agents/hyperparams`).
+    Arguments as `OnlineAgent`, and the fields of `CONFIG`.
     """
 
     CONFIG: ClassVar[type[Config]]  # type: ignore[misc]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from mixgym_agents.learning.hyperparameters import Count, NetworkConfig, Range, Share
+from mixgym_agents.checks import Count, Range, Share
+from mixgym_agents.learning.hyperparameters import NetworkConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ what comes after it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cache
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,34 +23,35 @@ from mixgym_agents.sb3.config import Config, PpoConfig, SacConfig, TqcConfig
 from mixgym_agents.sb3.networks import TokenPpoPolicy, TokenSacPolicy, TokenShape
 
 
-class Driver(Protocol):
+class Driver(ABC):
     """One decision after another with a stable-baselines3 algorithm.
 
-    Attributes:
+    Args:
         model: the algorithm; its `env` must return the result of each action that `choose` gave.
     """
 
-    model: Any
+    def __init__(self, model: Any) -> None:
+        self.model = model
 
+    @abstractmethod
     def choose(self) -> NDArray[np.float32]:
         """Return the (n,) action for the last observation."""
-        ...
 
+    @abstractmethod
     def absorb(self) -> None:
         """Step the environment by that action, store what came of it, and learn."""
-        ...
 
+    @abstractmethod
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """The optimisers by name."""
-        ...
 
+    @abstractmethod
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """What learning depends on beside networks and optimisers: arrays, and plain values."""
-        ...
 
+    @abstractmethod
     def restore(self, arrays: dict[str, NDArray[Any]], plain: dict[str, Any]) -> None:
         """Inverse of `state`."""
-        ...
 
 
 @cache
@@ -78,15 +80,8 @@ def steered(base: type[Any]) -> type[Any]:
     return Steered
 
 
-class OffPolicyDriver:
-    """SAC and TQC: `absorb` is the library's `learn` for one time step.
-
-    Args:
-        model: made by `steered`.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
+class OffPolicyDriver(Driver):
+    """SAC and TQC, made by `steered`: `absorb` is the library's `learn` for one time step."""
 
     def choose(self) -> NDArray[np.float32]:
         model = self.model
@@ -131,16 +126,10 @@ class OffPolicyDriver:
 _REPLAY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
-class OnPolicyDriver:
-    """PPO: the library's rollout buffer, filled decision by decision; its `train` when full.
+class OnPolicyDriver(Driver):
+    """PPO: the library's rollout buffer, filled decision by decision; its `train` when full."""
 
-    Args:
-        model: a `PPO`.
-    """
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.pending: tuple[NDArray[np.float32], torch.Tensor, torch.Tensor] | None = None
+    pending: tuple[NDArray[np.float32], torch.Tensor, torch.Tensor] | None = None
 
     def choose(self) -> NDArray[np.float32]:
         model = self.model
@@ -248,8 +237,7 @@ def _networks(config: Config, shape: TokenShape, tokens: Any) -> tuple[Any, dict
 def _soft(config: SacConfig, env: VecEnv, shape: TokenShape, directions: int) -> Any:
     algorithm: type[Any] = SAC
     tokens: type[Any] = TokenSacPolicy
-    own: dict[str, Any] = {}
-    further: dict[str, Any] = {}
+    own, further = {}, {}
     if isinstance(config, TqcConfig):
         try:
             from sb3_contrib import TQC
@@ -258,21 +246,16 @@ def _soft(config: SacConfig, env: VecEnv, shape: TokenShape, directions: int) ->
         except ImportError as error:
             raise missing_extra("sb3-contrib", "sb3", "agent 'tqc'") from error
         algorithm, tokens = TQC, TokenTqcPolicy
-        own = {"top_quantiles_to_drop_per_net": config.top_quantiles_to_drop_per_net}
-        further = {"n_critics": config.n_critics, "n_quantiles": config.n_quantiles}
+        own = config.chosen("top_quantiles_to_drop_per_net")
+        further = config.chosen("n_critics", "n_quantiles")
     policy, policy_arguments = _networks(config, shape, tokens)
     auto = config.target_entropy == "auto"
     model = steered(algorithm)(
         policy,
         env,
-        learning_rate=config.learning_rate,
-        buffer_size=config.buffer_size,
+        **config.chosen("learning_rate", "buffer_size", "batch_size", "tau", "gamma"),
+        **config.chosen("gradient_steps", "ent_coef"),
         learning_starts=config.warmup,
-        batch_size=config.batch_size,
-        tau=config.tau,
-        gamma=config.gamma,
-        gradient_steps=config.gradient_steps,
-        ent_coef=config.ent_coef,
         target_entropy=-float(directions) if auto else config.target_entropy,
         policy_kwargs={**policy_arguments, **further},
         device="cpu",
@@ -291,16 +274,9 @@ def _ppo(config: PpoConfig, env: VecEnv, shape: TokenShape) -> Any:
     return PPO(
         policy,
         env,
-        learning_rate=config.learning_rate,
-        n_steps=config.n_steps,
-        batch_size=config.batch_size,
-        n_epochs=config.n_epochs,
-        gamma=config.gamma,
-        gae_lambda=config.gae_lambda,
-        clip_range=config.clip_range,
+        **config.chosen("learning_rate", "n_steps", "batch_size", "n_epochs", "gamma"),
+        **config.chosen("gae_lambda", "clip_range", "vf_coef", "max_grad_norm"),
         ent_coef=config.entropy,
-        vf_coef=config.vf_coef,
-        max_grad_norm=config.max_grad_norm,
         policy_kwargs={**policy_arguments, "log_std_init": config.log_std_init},
         device="cpu",
     )

@@ -12,6 +12,8 @@ from mixgym.errors import CheckpointError
 from mixgym.files import read_json
 from mixgym.lm.checkpoint import Identity, check_corpus, naming, plain
 from mixgym.lm.checkpoint import save as write
+from mixgym.lm.settings import GradientSettings, Settings
+from mixgym.lm.training import Snapshot
 from mixgym.tensors import read_tensors
 
 if TYPE_CHECKING:
@@ -78,11 +80,17 @@ def save(run: BatchedRun, path: str | Path) -> None:
 
 
 def load(
-    path: str | Path, corpus: Corpus, *, chunk: int | None = None, compiled: str = "auto"
+    kind: type[BatchedRun],
+    path: str | Path,
+    corpus: Corpus,
+    *,
+    chunk: int | None = None,
+    compiled: str = "auto",
 ) -> BatchedRun:
     """Restore the runs saved at `path`; they continue bit for bit.
 
     Args:
+        kind: of run to make.
         path: the directory.
         corpus: what the runs were trained on (compared by content hash).
         chunk, compiled: as for `BatchedRun`.
@@ -91,20 +99,16 @@ def load(
         CheckpointError: nothing there, of another kind, or of another corpus.
         DamagedFileError: a file is not what was written.
     """
-    from mixgym.lm.batched.run import BatchedRun
-    from mixgym.lm.settings import GradientSettings, Settings
-    from mixgym.lm.training import Snapshot
-
     folder = Path(path)
     try:
         found = read_json(folder / "run.json", remedy=_REMEDY)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {folder}: it holds no run.json") from None
-    kind = found.get("format") if isinstance(found, dict) else None
-    if kind != FORMAT:
+    written = found.get("format") if isinstance(found, dict) else None
+    if written != FORMAT:
         raise CheckpointError(
-            f"{folder} has checkpoint format {kind!r}, batched runs have {FORMAT!r}: load single "
-            "runs with TrainingRun.load"
+            f"{folder} has checkpoint format {written!r}, batched runs have {FORMAT!r}: load "
+            "single runs with TrainingRun.load"
         )
     record: _Record = read_json(folder / "run.json", _Record, remedy=_REMEDY)
     check_corpus(folder, record, corpus)
@@ -115,7 +119,7 @@ def load(
     except FileNotFoundError:
         raise CheckpointError(f"{file} is missing: {_REMEDY}") from None
     with naming(path):
-        return BatchedRun(
+        return kind(
             corpus,
             record["model_spec"],
             record["scalars"]["seeds"],

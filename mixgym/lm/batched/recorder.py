@@ -112,7 +112,7 @@ class BatchedRecorder:
         updates: NDArray[np.float64],
         advanced: NDArray[np.bool_],
     ) -> BatchedSignals:
-        """Return the signals of a decision, or between two where nothing has changed.
+        """Return the signals of a decision.
 
         Args:
             stream: that the sequences came from.
@@ -150,6 +150,13 @@ class BatchedRecorder:
             learning_rate=current_rates(self.settings, peaks, self.step, self.total_steps),
             advanced=advanced,
         )
+
+    def idle_signals(self, stream: BatchedStream) -> BatchedSignals:
+        """Return the signals between two decisions, where nothing has changed."""
+        nothing = np.full(self.train_loss.shape, np.nan)
+        nobody = np.zeros(len(nothing), dtype=bool)
+        updates = np.zeros_like(self.norms)
+        return self.signals(stream, stream.drawn, self.train_loss, nothing, updates, nobody)
 
     def has_diverged(self, loss: NDArray[np.float64]) -> NDArray[np.bool_]:
         """(N,) whether any of (N, K) losses, nats per byte, is beyond the limit or not a number."""

@@ -21,6 +21,7 @@ from mixgym.lm.batched.context import batched_precision, batched_torch_state
 from mixgym.lm.batched.engine import Engine
 from mixgym.lm.batched.evaluation import HeldOut
 from mixgym.lm.batched.gradients import gradient_fields
+from mixgym.lm.batched.initialiser import Initialiser
 from mixgym.lm.batched.ledger import BatchedLedger
 from mixgym.lm.batched.losses import sequence_shares
 from mixgym.lm.batched.recorder import BatchedRecorder
@@ -115,7 +116,8 @@ class BatchedRun:
             config = AutoConfig.for_model(plain.pop("model_type"), **plain)
         self.config = config
         self.precision = batched_precision(precision, settings, config)
-        self._how = {"precision": precision, "chunk": chunk, "compiled": compiled}
+        self.how = {"precision": precision, "chunk": chunk, "compiled": compiled}
+        self._initialiser: Initialiser | None = None
         self.held_out = EvaluationWindows(corpus, settings.context, evaluation_seed)
         orders, device = [run_seeds(seed).order for seed in self.seeds], settings.device
         with batched_torch_state(settings, self.precision):
@@ -191,11 +193,15 @@ class BatchedRun:
 
     def _initialise(self, runs: NDArray[np.int64]) -> None:
         with batched_torch_state(self.settings, self.precision):
+            if self._initialiser is None:
+                self._initialiser = Initialiser(self._build, self.engine.layout)
             for i in runs.tolist():
-                config = copy.deepcopy(self.config)
-                model = build_model(self.model_spec, config, run_seeds(self.seeds[i]).init)
-                self.engine.rows.parameters[i].copy_(self.engine.layout.row(model))
+                row = self._initialiser.row(run_seeds(self.seeds[i]).init)
+                self.engine.rows.parameters[i].copy_(row)
         self.refresh_norms(runs)
+
+    def _build(self, seed: int) -> torch.nn.Module:
+        return build_model(self.model_spec, copy.deepcopy(self.config), seed)
 
     def restart(self, runs: ArrayLike, seeds: Sequence[int]) -> None:
         """Begin new runs of other seeds in the places of `runs` (indices)."""
@@ -316,17 +322,8 @@ class BatchedRun:
 
     def signals(self) -> BatchedSignals:
         """Return the signals between decisions (before the first: nothing sampled)."""
-        recorder, nobody = self.recorder, np.zeros(self.N, dtype=bool)
-        nothing = np.full((self.N, self.corpus.K), np.nan)
-        signals = recorder.signals(
-            self.stream,
-            self.stream.drawn,
-            recorder.train_loss,
-            nothing,
-            np.zeros_like(recorder.norms),
-            nobody,
-        )
-        return replace(signals, **self._gradient_fields(np.flatnonzero(nobody), None))
+        measured = self._gradient_fields(np.zeros(0, dtype=np.int64), None)
+        return replace(self.recorder.idle_signals(self.stream), **measured)
 
     def evaluate(
         self,
@@ -375,31 +372,13 @@ class BatchedRun:
 
     def fork(self) -> BatchedRun:
         """Return an independent copy that continues identically."""
-        return _going_on(*self._going_on())
+        return state.rebuilt(*state.recipe(self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BatchedRun:
         return self.fork()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _going_on, self._going_on()
-
-    def _going_on(self) -> tuple[type[BatchedRun], Corpus, dict[str, Any], Snapshot]:
-        """Everything but the text itself; tensors are copied."""
-        arguments = {
-            "model": self.model_spec,
-            "seeds": list(self.seeds),
-            "total_steps": self.total_steps,
-            "settings": self.settings,
-            "evaluation_seed": self.evaluation_seed,
-            "gradients": self.gradients,
-            **self._how,
-        }
-        return (
-            type(self),
-            self.corpus,
-            arguments,
-            Snapshot(self.config.to_dict(), self.state_dict()),
-        )
+        return state.rebuilt, state.recipe(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: `tensors` (name -> copied tensor, (N, ...)) and `scalars` (plain)."""
@@ -416,10 +395,4 @@ class BatchedRun:
     @classmethod
     def load(cls, path: str | Path, corpus: Corpus, **how: Any) -> BatchedRun:
         """Restore saved runs; they continue bit for bit (see `batched.checkpoint.load`)."""
-        return checkpoint.load(path, corpus, **how)
-
-
-def _going_on(
-    kind: type[BatchedRun], corpus: Corpus, arguments: dict[str, Any], snapshot: Snapshot
-) -> BatchedRun:
-    return kind(corpus, **arguments, snapshot=snapshot)
+        return checkpoint.load(cls, path, corpus, **how)

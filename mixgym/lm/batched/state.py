@@ -11,9 +11,10 @@ import torch
 from mixgym.errors import CheckpointError
 from mixgym.lm.batched.context import batched_torch_state
 from mixgym.lm.batched.ledger import BatchedLedger
-from mixgym.lm.training import TrainingRun
+from mixgym.lm.training import Snapshot, TrainingRun
 
 if TYPE_CHECKING:
+    from mixgym.corpus import Corpus
     from mixgym.lm.batched.run import BatchedRun
 
 #: What the rows are called in a state, as a single run's optimiser has them.
@@ -100,3 +101,24 @@ def single(run: BatchedRun, i: int) -> TrainingRun:
     }
     alone.load_state_dict(saved)
     return alone
+
+
+def recipe(run: BatchedRun) -> tuple[type[BatchedRun], Corpus, dict[str, Any], Snapshot]:
+    """Return what `rebuilt` makes an equal batch of; the tensors are copied, the text is not."""
+    arguments = {
+        "model": run.model_spec,
+        "seeds": list(run.seeds),
+        "total_steps": run.total_steps,
+        "settings": run.settings,
+        "evaluation_seed": run.evaluation_seed,
+        "gradients": run.gradients,
+        **run.how,
+    }
+    return type(run), run.corpus, arguments, Snapshot(run.config.to_dict(), capture(run))
+
+
+def rebuilt(
+    kind: type[BatchedRun], corpus: Corpus, arguments: dict[str, Any], snapshot: Snapshot
+) -> BatchedRun:
+    """Return the batch that goes on where its `recipe` was taken."""
+    return kind(corpus, **arguments, snapshot=snapshot)
