@@ -98,7 +98,7 @@ def test_killed_at_any_save_it_resumes_exactly(
         pass
 
     for number, target in enumerate(
-        ("mixgym_agents.learning.store.write_json", "mixgym.train.offline.remove")
+        ("mixgym_agents.learning.store.write_json", "mixgym.train.saving._remove")
     ):
         out = tmp_path / str(number)
         train_offline(request(dataset), out, 4, save_every=2)
