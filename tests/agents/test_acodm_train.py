@@ -96,23 +96,14 @@ def test_a_training_killed_at_any_moment_resumes_exactly(trained, tmp_path, monk
     for number, target in enumerate(
         (
             "mixgym.envs.pretrain.PretrainEnv.step",
-            "mixgym.train.trainer.write_json",
+            "mixgym.train.saving.write_json",
             "mixgym_agents.learning.store.write_json",
         )
     ):
         out = tmp_path / str(number)
         train_agent(request(), out, 1)
-        if "trainer" in target:
-            from mixgym.files import write_json
-
-            def only_config(path: Path, value: Any) -> None:
-                killed() if path.name == "cost.json" else write_json(path, value)
-
-            replacement: Any = only_config
-        else:
-            replacement = killed
         with monkeypatch.context() as patch, pytest.raises(Killed):
-            patch.setattr(target, replacement)
+            patch.setattr(target, killed)
             train_agent(request(), out, 2, resume=True)
         train_agent(request(), out, 2, resume=True)
         assert same_policy(out, trained), target
