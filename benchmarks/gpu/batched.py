@@ -1,6 +1,6 @@
 """Batched runs on an accelerator: throughput, memory and share of the roofline.
 
-    python benchmarks/gpu/batched.py --out DIR           # on a GPU, meant to take under eight minutes
+    python benchmarks/gpu/batched.py --out DIR           # on a GPU, meant for eight minutes
     python benchmarks/gpu/batched.py --out DIR --tiny    # every step of it on the CPU, a minute
 
 Rows of batched.csv, written after every figure: `model`, `N`, `precision`, `compiled`, `chunk`;

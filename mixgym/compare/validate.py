@@ -40,7 +40,7 @@ def prepare(study: Study, say: Callable[[str], None] = lambda text: None) -> Stu
         with _naming(f"{comparison.env} with {comparison.env_arguments}"):
             prepare_environment(comparison.env, comparison.env_arguments)
         for spec in comparison.agents:
-            with _naming(f"agent {spec.label!r}"):
+            with _naming(f"agent {spec.label!r}", ValueError):
                 make_agent(spec.agent, **spec.arguments)
     checked = []
     verified: set[str] = set()
@@ -95,8 +95,15 @@ def _try_out(comparison: Comparison, verified: set[str]) -> Comparison:
 
 @contextmanager
 def _naming(what: str, *kinds: type[Exception]) -> Iterator[None]:
-    """Say of `what` an error is: of TypeErrors, which name nothing, and of the given `kinds`."""
+    """Say of `what` an error is: of TypeErrors, which name nothing, and of the given `kinds`.
+
+    Mixgym's own errors are let through as they are, unless they are among the kinds.
+    """
     try:
         yield
+    except MixgymError as error:
+        if MixgymError not in kinds:
+            raise
+        raise MixgymError(f"{what}: {error}") from error
     except (TypeError, *kinds) as error:
         raise MixgymError(f"{what}: {error}") from error

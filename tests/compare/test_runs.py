@@ -196,7 +196,7 @@ def test_a_used_folder_is_refused_without_resume(study_copy: Path, tmp_path: Pat
         ("NanoPretrain-v0", "naturl", "did you mean 'natural'"),
         ("NanoPretrain-v0", "static:{mixture: recipe}", "agent 'static'.*'recipes'"),
         ("NanoPretrain-v0", "static:{mixtur: natural}", "did you mean 'mixture'"),
-        ("NanoPretrain-v0", "temperature:{T: [1]}", r"T=\[1\] must be"),
+        ("NanoPretrain-v0", "temperature:{T: [1]}", r"agent 'temperature'.*T=\[1\] must be"),
     ],
 )
 def test_bad_input_fails_before_anything_is_written(
